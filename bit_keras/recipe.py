@@ -1,0 +1,316 @@
+"""What to train, as frozen dataclasses: no Keras, no TensorFlow.
+
+A recipe module (`bit_keras.recipes`) returns a `Recipe`; fields that depend on
+the dataset are `None` until the recipe's `finish` fills them.  The trainer only
+ever sees finished recipes.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any, Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Which network, and what it starts from."""
+
+    # A name known to `bit_keras.models.names()`.
+    name: str = "bit_r50x1"
+    # Released name (bit_r50x1.i21k), file, or run directory; None: random.
+    init: str | None = None
+    # "keep" also loads the head of `init`; "drop" starts it from zeros.
+    head: Literal["drop", "keep"] = "drop"
+    # Bias of a new head; -10 with sigmoid loss in big_vision's bit_i21k.
+    head_bias: float = 0.0
+    # The four-way ablation of the BiT paper, section 4.3.
+    norm: Literal["group", "batch"] = "group"
+    standardize: bool = True
+    # Recompute each unit in the backward pass: less memory, more time.
+    remat: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which images: source, splits, label, subset."""
+
+    # TFDS name, directory, CSV file, "digits" or "shapes".
+    dataset: str | None = None
+    data_dir: str | None = None
+    train_split: str = "train"
+    # None: the source's test split, or else validation; "none": no evaluation.
+    eval_split: str | None = None
+    # Feature (or CSV column, or factor of "shapes") that is the label.
+    label: str = "label"
+    # Balanced few-shot subset of the train split; None: all examples.
+    examples_per_class: int | None = None
+    subset_seed: int = 0
+    # Examples (still encoded) held for shuffling sources that are streamed.
+    shuffle_buffer: int = 50_000
+    on_bad_image: Literal["skip", "error"] = "skip"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """From encoded image to model input in [-1, 1]."""
+
+    # "inception_crop": random area and aspect; "resize_crop": square resize,
+    # then random square crop (HyperRule).
+    train: Literal["inception_crop", "resize_crop"] = "resize_crop"
+    # Side in pixels before the random crop ("resize_crop" only).
+    resize: int | None = None
+    # Side in pixels of what the model sees; evaluation resizes straight to it.
+    crop: int | None = None
+    flip: bool = True
+    # False: plain resize to `crop` (VTAB's "no crop" tasks).
+    random_crop: bool = True
+    # MixUp's Beta(a, a); 0: off.
+    mixup_alpha: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """SGD with momentum; weight decay is an L2 term in the gradient."""
+
+    momentum: float = 0.9
+    # On kernels only, never on biases or norm parameters.
+    weight_decay: float = 0.0
+    # Of the head relative to the backbone (saturation study); 1: the same.
+    head_weight_decay_multiplier: float = 1.0
+    head_learning_rate_multiplier: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Learning rate over steps: linear warm-up, then drops.
+
+    The rate of step t (from 0) is `learning_rate * t / warmup_steps` during
+    warm-up, then `learning_rate * decay**(number of boundaries <= t)`.
+    """
+
+    # At the recipe's own batch size; see `scale_batch`.
+    learning_rate: float = 0.003
+    # All in steps; None until the recipe's `finish` knows the dataset.
+    steps: int | None = None
+    warmup_steps: int | None = None
+    boundaries: tuple[int, ...] | None = None
+    decay: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How to run it: batches, precision, hardware, when to save."""
+
+    batch_size: int = 512
+    eval_batch_size: int | None = None
+    # Examples per forward/backward pass on a device; None: all at once.
+    micro_batch: int | None = None
+    seed: int = 0
+    strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = "auto"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    xla: bool = False
+    deterministic: bool = False
+    # Steps between two events; None: a twentieth of the run, at most 1000.
+    log_every: int | None = None
+    eval_every: int | None = None
+    checkpoint_every: int | None = None
+    keep_checkpoints: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything needed to repeat one training run.
+
+    Example:
+
+    >>> recipe = override(Recipe(name="mine"), "schedule.learning_rate=0.1")
+    >>> recipe.schedule.learning_rate
+    0.1
+    """
+
+    name: str
+    model: Model = Model()
+    data: Data = Data()
+    preprocess: Preprocess = Preprocess()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    run: Run = Run()
+    # "softmax": one class per image; "sigmoid": summed over classes.
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    # Which BiT-HyperRule fills the gaps (`recipes.transfer` only).
+    hyperrule: Literal["released", "paper"] | None = None
+
+
+def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
+    """Returns ' Did you mean "x"?' for the closest known word, or ''.
+
+    >>> did_you_mean("bitm", ["bit_m", "transfer"])
+    ' Did you mean "bit_m"?'
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def override(recipe: Recipe, assignment: str) -> Recipe:
+    """Returns `recipe` with one `section.field=value` applied.
+
+    Args:
+        recipe: The recipe to start from.
+        assignment: For example `optimizer.weight_decay=1e-4`, `loss=sigmoid`
+            or `schedule.boundaries=100,200`; `none` empties an optional field.
+
+    Returns:
+        A new `Recipe`.
+
+    Raises:
+        ValueError: For a field that does not exist or a value of another type;
+            the message lists what is legal.
+
+    Example:
+
+    >>> override(Recipe(name="r"), "schedule.boundaries=10,20").schedule.boundaries
+    (10, 20)
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals:
+        raise ValueError(
+            f'--set takes section.field=value; got "{assignment}". '
+            "Example: --set schedule.learning_rate=0.01"
+        )
+    return _replace(recipe, path.strip(), path.strip().split("."), text.strip())
+
+
+def _replace(node: Any, path: str, parts: list[str], text: str) -> Any:
+    hints = typing.get_type_hints(type(node))
+    name, rest = parts[0], parts[1:]
+    if name not in hints:
+        # A bare field name is a common slip: look for it in every section.
+        legal = field_names(type(node))
+        hint = did_you_mean(".".join(parts), legal)
+        raise ValueError(
+            f'--set: no recipe field "{path}".{hint} Legal here: '
+            f"{', '.join(legal)}."
+        )
+    if dataclasses.is_dataclass(hints[name]) != bool(rest):
+        legal = [n for n in field_names(type(node)) if n.split(".")[0] == name]
+        raise ValueError(
+            f'--set: "{path}" is not one field. Legal: {", ".join(legal)}.'
+        )
+    if rest:
+        value = _replace(getattr(node, name), path, rest, text)
+    else:
+        value = parse_value(path, hints[name], text)
+    return dataclasses.replace(node, **{name: value})
+
+
+def field_names(cls: type) -> list[str]:
+    """Lists the settable fields of a dataclass, nested ones as `a.b`.
+
+    >>> field_names(Recipe)[:3]
+    ['name', 'model.name', 'model.init']
+    """
+    names = []
+    for name, hint in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            names += [f"{name}.{inner}" for inner in field_names(hint)]
+        else:
+            names.append(name)
+    return names
+
+
+def parse_value(path: str, hint: Any, text: str) -> Any:
+    """Parses `text` as the type `hint`, or raises a ValueError naming `path`.
+
+    >>> parse_value("run.xla", bool, "true")
+    True
+    """
+    if isinstance(hint, types.UnionType):
+        if text.lower() == "none":
+            return None
+        (hint,) = (h for h in typing.get_args(hint) if h is not type(None))
+    if typing.get_origin(hint) is Literal:
+        legal = typing.get_args(hint)
+        if text not in legal:
+            raise ValueError(
+                f"{path} must be one of {', '.join(legal)}; got "
+                f'"{text}".{did_you_mean(text, legal)}'
+            )
+        return text
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)[0]
+        words = [w for w in text.strip("()[]").split(",") if w.strip()]
+        return tuple(parse_value(path, inner, w.strip()) for w in words)
+    if hint is bool:
+        return parse_bool(path, text)
+    try:
+        return hint(text)
+    except ValueError:
+        raise ValueError(
+            f'{path} must be of type {hint.__name__}; got "{text}".'
+        ) from None
+
+
+def parse_bool(path: str, text: str) -> bool:
+    """Parses true/false (also 1/0, yes/no).
+
+    >>> parse_bool("run.xla", "no")
+    False
+    """
+    words = {"true": True, "1": True, "yes": True}
+    words |= {"false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise ValueError(f'{path} must be true or false; got "{text}".')
+    return words[text.lower()]
+
+
+def scale_batch(recipe: Recipe, batch_size: int) -> Recipe:
+    """Changes the batch size; the learning rate scales linearly with it.
+
+    Steps stay as they are, as the README of google-research/big_transfer does
+    ("--batch 128 --base_lr 0.001" instead of 512 and 0.003, rounded).
+
+    >>> recipe = scale_batch(Recipe(name="r"), 128)
+    >>> recipe.run.batch_size, recipe.schedule.learning_rate
+    (128, 0.00075)
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1; got {batch_size}.")
+    rate = recipe.schedule.learning_rate * batch_size / recipe.run.batch_size
+    return dataclasses.replace(
+        recipe,
+        run=dataclasses.replace(recipe.run, batch_size=batch_size),
+        schedule=dataclasses.replace(recipe.schedule, learning_rate=rate),
+    )
+
+
+def to_dict(recipe: Recipe) -> dict:
+    """Returns `recipe` as nested dicts of JSON types; inverse: `from_dict`."""
+    return dataclasses.asdict(recipe)
+
+
+def from_dict(values: dict) -> Recipe:
+    """Returns the `Recipe` that `to_dict` was given (after JSON, if you like).
+
+    >>> recipe = Recipe(name="r", schedule=Schedule(boundaries=(1, 2)))
+    >>> from_dict(to_dict(recipe)) == recipe
+    True
+    """
+    return _from_dict(Recipe, values)
+
+
+def _from_dict(cls: type, values: dict) -> Any:
+    hints = typing.get_type_hints(cls)
+    if unknown := sorted(set(values) - set(hints)):
+        raise ValueError(
+            f"{cls.__name__} has no field {', '.join(unknown)}; was the file "
+            "written by another version of bit_keras?"
+        )
+    made = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            value = _from_dict(hints[name], value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        made[name] = value
+    return cls(**made)
