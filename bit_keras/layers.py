@@ -95,11 +95,14 @@ class GroupNorm(keras.layers.Layer):
         variance = ops.mean(
             ops.reshape(ops.mean(square, positions), grouped), 2, keepdims=True
         )
-        gamma = ops.reshape(self.gamma, (1,) + grouped[1:])
+        gamma = ops.reshape(
+            ops.cast(self.gamma, "float32"), (1,) + grouped[1:]
+        )
         scale = ops.reshape(
             ops.rsqrt(variance + self.epsilon) * gamma, per_channel
         )
-        outputs = x * scale + (self.beta - center * scale)
+        beta = ops.cast(self.beta, "float32")
+        outputs = x * scale + (beta - center * scale)
         if self.relu:
             outputs = ops.relu(outputs)
         return ops.cast(outputs, self.compute_dtype)

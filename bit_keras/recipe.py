@@ -225,7 +225,7 @@ def parse_value(path: str, hint: Any, text: str) -> Any:
     >>> parse_value("run.xla", bool, "true")
     True
     """
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         if text.lower() == "none":
             return None
         (hint,) = (h for h in typing.get_args(hint) if h is not type(None))

@@ -63,6 +63,11 @@ def finish(
         num_examples: Training images.
         image_size: Not used: upstream crops to the same size from any image.
 
+    Returns:
+        The recipe with a complete schedule.
+
+    Example:
+
     >>> finish(recipe(), 300_000_000, (400, 500)).schedule.steps
     2929687
     """

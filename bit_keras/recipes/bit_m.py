@@ -69,6 +69,11 @@ def finish(
         num_examples: Training images.
         image_size: Not used: upstream crops to the same size from any image.
 
+    Returns:
+        The recipe with a complete schedule.
+
+    Example:
+
     >>> finish(recipe(), 14_197_122, (400, 500)).schedule.steps
     311948
     """

@@ -69,6 +69,11 @@ def finish(
         num_examples: Training images.
         image_size: Not used: upstream crops to the same size from any image.
 
+    Returns:
+        The recipe with a complete schedule.
+
+    Example:
+
     >>> finish(recipe(), 1_281_167, (400, 500)).schedule.boundaries
     (9383, 18767, 25022)
     """

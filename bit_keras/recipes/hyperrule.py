@@ -102,7 +102,7 @@ class HyperRule:
         return self.base_learning_rate * DECAY**drops
 
     def scaled(self, steps: int) -> "HyperRule":
-        """Returns the same rule over `steps` steps, all durations in proportion.
+        """Returns the same rule over `steps` steps, durations in proportion.
 
         >>> rule = hyperrule(num_examples=1000, image_size=(32, 32))
         >>> rule.scaled(50).warmup_steps, rule.scaled(50).boundaries

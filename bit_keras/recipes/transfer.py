@@ -1,4 +1,4 @@
-"""Transfer: fine-tuning by BiT-HyperRule, arXiv 1912.11370 section 3.3.
+r"""Transfer: fine-tuning by BiT-HyperRule, arXiv 1912.11370 section 3.3.
 
 Command:
     python -m bit_keras.train --recipe transfer --dataset cifar10 \
@@ -57,9 +57,9 @@ def finish(
 ) -> Recipe:
     """Fills every field that is None from BiT-HyperRule.
 
-    With `schedule.steps` set, warm-up and boundaries shrink in proportion.  With
-    only `preprocess.crop` set, the resize before it keeps HyperRule's ratio for
-    small images, 160 to 128.
+    With `schedule.steps` set, warm-up and boundaries shrink in proportion.
+    With `preprocess.crop` set, the resize before it keeps HyperRule's ratio
+    for small images, 160 to 128.
 
     Args:
         recipe: From `recipe()`, perhaps with overrides.
@@ -68,6 +68,10 @@ def finish(
 
     Returns:
         The recipe with complete `preprocess` and `schedule`.
+
+    Raises:
+        ValueError: For no examples, no steps, or a crop larger than the image
+            it is cut from.
 
     Example:
 
@@ -88,14 +92,24 @@ def finish(
     if recipe.preprocess.crop is not None:
         wide, narrow = hyperrule.LOW_RESOLUTION
         resize = round(recipe.preprocess.crop * wide / narrow)
+    preprocess = _fill(
+        recipe.preprocess,
+        resize=resize,
+        crop=rule.crop,
+        mixup_alpha=rule.mixup_alpha,
+    )
+    if (
+        preprocess.train == "resize_crop"
+        and preprocess.resize < preprocess.crop
+    ):
+        raise ValueError(
+            "preprocess.resize must be at least preprocess.crop; got "
+            f"{preprocess.resize} and {preprocess.crop}. Set "
+            "preprocess.crop alone and the resize follows."
+        )
     return dataclasses.replace(
         recipe,
-        preprocess=_fill(
-            recipe.preprocess,
-            resize=resize,
-            crop=rule.crop,
-            mixup_alpha=rule.mixup_alpha,
-        ),
+        preprocess=preprocess,
         schedule=_fill(
             recipe.schedule,
             steps=rule.steps,

@@ -1,0 +1,174 @@
+"""Weight files to models and back: official `.npz` and `.h5`, Keras' own."""
+
+import contextlib
+import functools
+import os
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+
+from bit_keras.checkpoint_files import (
+    HEAD,
+    Stored,
+    official_key,
+    open_arrays,
+    reading,
+)
+from bit_keras.checkpoint_report import check_fit, first_names
+from bit_keras.recipe import did_you_mean
+
+_SAVED = ".npz (official names), .weights.h5, .keras"
+
+
+def load(
+    model: keras.Model,
+    path: str | os.PathLike,
+    head: Literal["keep", "drop"] = "keep",
+) -> None:
+    """Loads weights from a file, all or nothing.
+
+    Every array of the model must be in the file, and the other way round.
+    Nothing is assigned before all of it is checked: a load that fails leaves
+    the model as it was.
+
+    Args:
+        model: From `bit_keras.create_model`.
+        path: Official `.npz`; official TF2 `.h5`; `.weights.h5` or `.keras`
+            of this package; or the folder of a finished training run.
+        head: "keep" loads the head too; "drop" ignores the file's head, if it
+            has one, and leaves the model's.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read, holds other arrays than the
+            model (with a list, and the network it looks like), or NaN or Inf.
+
+    Example:
+
+    >>> from bit_keras import models
+    >>> save(models.create("bit_tiny", num_classes=10), "tiny.npz")
+    >>> model = models.create("bit_tiny", num_classes=3)
+    >>> load(model, "tiny.npz", head="drop")
+    """
+    if head not in ("keep", "drop"):
+        raise ValueError(f'head must be "keep" or "drop"; got {head!r}.')
+    path = _find(Path(path).expanduser())
+    variables = {official_key(v.path): v for v in model.weights}
+    with contextlib.ExitStack() as stack:
+        with reading(path):
+            arrays = open_arrays(path, stack)
+        check_fit(
+            path,
+            {key: tuple(v.shape) for key, v in variables.items()},
+            {key: array.shape for key, array in arrays.items()},
+            head,
+        )
+        if head == "drop":
+            variables = {
+                key: v
+                for key, v in variables.items()
+                if not key.startswith(HEAD)
+            }
+        values = _read_all(path, {key: arrays[key] for key in variables})
+    for key, variable in variables.items():
+        variable.assign(values[key])
+
+
+def save(model: keras.Model, path: str | os.PathLike) -> None:
+    """Writes the weights of `model`, atomically.
+
+    Args:
+        model: From `bit_keras.create_model`.
+        path: By its ending: `.npz`, float32 under the official names, as other
+            BiT implementations read it; `.weights.h5` or `.keras` (with
+            architecture) as Keras writes them.  Missing folders are made.
+
+    Raises:
+        ValueError: For any other ending.
+
+    Example:
+
+    >>> from bit_keras import models
+    >>> save(models.create("bit_tiny", num_classes=10), "tiny.npz")
+    >>> with np.load("tiny.npz") as arrays:
+    ...     arrays["resnet/head/conv2d/kernel"].shape
+    (1, 1, 512, 10)
+    """
+    path = Path(path).expanduser()
+    if path.name.endswith(".weights.h5"):
+        write = model.save_weights
+    elif path.suffix == ".keras":
+        write = model.save
+    elif path.suffix == ".npz":
+        write = functools.partial(_save_npz, model)
+    else:
+        raise ValueError(
+            f'Cannot save "{path}": its name must end in {_SAVED}.'
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _save_npz(model: keras.Model, path: Path) -> None:
+    arrays = {}
+    for variable in model.weights:
+        key = official_key(variable.path)
+        array = keras.ops.convert_to_numpy(variable).astype(
+            "float32", copy=False
+        )
+        if key == f"{HEAD}conv2d/kernel":
+            array = array[None, None]
+        arrays[key] = array
+    np.savez(path, **arrays)
+
+
+def _find(path: Path) -> Path:
+    """Returns the file to read, or raises a FileNotFoundError."""
+    if path.is_dir():
+        final = path / "final.npz"
+        if not final.exists() and (path / "recipe.json").exists():
+            raise FileNotFoundError(
+                f'The training run in "{path}" has not finished: there is no '
+                "final.npz yet. The same training command resumes it."
+            )
+        if not final.exists():
+            raise FileNotFoundError(
+                f'"{path}" is a folder without final.npz, so not the folder of '
+                "a training run; name a checkpoint file."
+            )
+        return final
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f'No checkpoint "{path}": there is no folder "{path.parent}".'
+        )
+    if not path.exists():
+        hint = did_you_mean(path.name, (p.name for p in path.parent.iterdir()))
+        raise FileNotFoundError(f'No checkpoint "{path}".{hint}')
+    return path
+
+
+def _read_all(path: Path, arrays: dict[str, Stored]) -> dict[str, np.ndarray]:
+    """Returns the values as float32, or raises a ValueError if not finite."""
+    if other := [k for k, a in arrays.items() if a.dtype.kind != "f"]:
+        raise ValueError(
+            f'Arrays in "{path}" must be floating-point; these are not: '
+            f"{first_names(other)}."
+        )
+    values, broken = {}, []
+    for key, array in arrays.items():
+        with reading(path), np.errstate(over="ignore"):
+            values[key] = array.read().astype("float32")
+        if not np.isfinite(values[key]).all():
+            broken.append(key)
+    if broken:
+        raise ValueError(
+            f'"{path}" holds NaN or infinite values in: {first_names(broken)}.'
+        )
+    return values

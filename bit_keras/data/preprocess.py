@@ -1,0 +1,151 @@
+"""From one encoded image to one model input in [-1, 1].
+
+Random choices are stateless functions of a seed, so that an example looks the
+same however often a run is interrupted.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from bit_keras.recipe import Preprocess
+
+# Inception crop (Szegedy et al., arXiv 1409.4842, section 6): share of the
+# area and aspect ratio, as in big_vision's BiT recipes.
+_AREA = (0.05, 1.0)
+_ASPECT = (3 / 4, 4 / 3)
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes JPEG, PNG, BMP or (first frame of) GIF to RGB.
+
+    Gray images are repeated over the three channels, CMYK is converted, alpha
+    is dropped, 16-bit samples are cut to 8.
+
+    Args:
+        encoded: The file's bytes, a string scalar.
+
+    Returns:
+        uint8 `(height, width, 3)`.
+
+    Example:
+
+    >>> gray = tf.io.encode_png(tf.zeros((2, 3, 1), tf.uint8))
+    >>> decode(gray).shape
+    TensorShape([2, 3, 3])
+    """
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape((None, None, 3))
+    return image
+
+
+def train_function(
+    options: Preprocess,
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Returns `(encoded, seed) -> float32 (crop, crop, 3) in [-1, 1]`.
+
+    Args:
+        options: Of the recipe; `crop` (and `resize`, for "resize_crop") set.
+
+    Returns:
+        A function for `tf.data`; `seed` is an int tensor `(2,)`.
+
+    Example:
+
+    >>> prepare = train_function(Preprocess(resize=20, crop=16))
+    >>> png = tf.io.encode_png(tf.zeros((9, 7, 3), tf.uint8))
+    >>> prepare(png, tf.constant([0, 1])).shape
+    TensorShape([16, 16, 3])
+    """
+    side = options.crop
+
+    def prepare(encoded: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        if not options.random_crop:
+            image = _resize(decode(encoded), side)
+        elif options.train == "inception_crop":
+            image = _resize(inception_crop(encoded, seed), side)
+        else:
+            image = _resize(decode(encoded), options.resize)
+            image = tf.image.stateless_random_crop(image, (side, side, 3), seed)
+        if options.flip:
+            image = tf.image.stateless_random_flip_left_right(image, seed + 1)
+        return _to_unit(image)
+
+    return prepare
+
+
+def eval_function(options: Preprocess) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns `encoded -> float32 (crop, crop, 3) in [-1, 1]`.
+
+    The whole image is resized straight to the crop's size, as the official
+    code does: no centre crop.
+
+    Args:
+        options: Of the recipe; `crop` set.
+
+    Example:
+
+    >>> png = tf.io.encode_png(tf.fill((9, 7, 3), tf.constant(255, tf.uint8)))
+    >>> float(eval_function(Preprocess(crop=4))(png)[0, 0, 0])
+    1.0
+    """
+
+    def prepare(encoded: tf.Tensor) -> tf.Tensor:
+        return _to_unit(_resize(decode(encoded), options.crop))
+
+    return prepare
+
+
+def inception_crop(encoded: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Decodes a random part of the image: 5-100 % of it, aspect 3:4 to 4:3.
+
+    Of a JPEG only the blocks inside the crop are decoded.
+
+    Args:
+        encoded: The file's bytes, a string scalar.
+        seed: An int tensor `(2,)`.
+
+    Returns:
+        uint8 `(height, width, 3)`.
+
+    Example:
+
+    >>> png = tf.io.encode_png(tf.zeros((9, 7, 3), tf.uint8))
+    >>> inception_crop(png, tf.constant([0, 1])).shape[-1]
+    3
+    """
+
+    def window(shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            shape,
+            bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+            seed=seed,
+            min_object_covered=0.0,
+            aspect_ratio_range=_ASPECT,
+            area_range=_AREA,
+            use_image_if_no_bounding_boxes=True,
+        )
+        return begin, size
+
+    def from_jpeg() -> tf.Tensor:
+        begin, size = window(tf.io.extract_jpeg_shape(encoded))
+        box = tf.concat((begin[:2], size[:2]), 0)
+        return tf.image.decode_and_crop_jpeg(encoded, box, channels=3)
+
+    def from_other() -> tf.Tensor:
+        image = decode(encoded)
+        begin, size = window(tf.shape(image))
+        return tf.slice(image, begin, tf.concat((size[:2], [3]), 0))
+
+    image = tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other)
+    image.set_shape((None, None, 3))
+    return image
+
+
+def _resize(image: tf.Tensor, side: int) -> tf.Tensor:
+    # Bilinear without antialiasing, as the official input pipeline.
+    return tf.image.resize(image, (side, side))
+
+
+def _to_unit(image: tf.Tensor) -> tf.Tensor:
+    return image / 127.5 - 1.0

@@ -1,0 +1,403 @@
+"""The training loop: steps, logs, evaluations, checkpoints, resume."""
+
+import dataclasses
+import importlib.util
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from bit_keras import checkpoints, models, optimizer
+from bit_keras.data.batches import BadImages, eval_batches, train_batches
+from bit_keras.data.sources import Source
+from bit_keras.progress import Progress, duration
+from bit_keras.recipe import Recipe
+from bit_keras.steps import Steps
+from bit_keras.workdir import Workdir, write_atomic
+
+# A call of the compiled loop should last about this long, in seconds: short
+# enough to answer a signal and move the progress bar.
+_CALL_SECONDS = 1.0
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal, after saving.
+
+    >>> Interrupted(15, 120).step
+    120
+    """
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+        self.step = step
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+def train(
+    recipe: Recipe,
+    train_source: Source,
+    eval_source: Source | None,
+    workdir: Workdir,
+    strategy: tf.distribute.Strategy,
+    init: Path | None = None,
+    tell: Callable[[str], None] = logging.info,
+) -> dict[str, Any]:
+    """Trains a model as a recipe says, from where the workdir stands.
+
+    Args:
+        recipe: A finished recipe.
+        train_source: Training examples.
+        eval_source: Examples to evaluate on; None: no evaluation.
+        workdir: A claimed run directory.
+        strategy: From `distribution.strategy`.
+        init: File with weights to start from; None: random weights.
+        tell: Called with each message for the user.
+
+    Returns:
+        The result, as in `result.json`.
+
+    Raises:
+        Interrupted: After SIGINT or SIGTERM; everything is saved.
+        NotFiniteError: If the loss becomes NaN or infinite.
+        ValueError: If recipe, data and weights do not fit together.
+    """
+    return _Trainer(
+        recipe, train_source, eval_source, workdir, strategy, init, tell
+    ).run()
+
+
+def _every(value: int | None, steps: int, share: int, most: int) -> int:
+    """Steps between two events: `value`, or a share of the run."""
+    return value or max(1, min(steps // share, most))
+
+
+class _Trainer:
+    def __init__(
+        self,
+        recipe: Recipe,
+        train_source: Source,
+        eval_source: Source | None,
+        workdir: Workdir,
+        strategy: tf.distribute.Strategy,
+        init: Path | None,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.recipe = recipe
+        self.train_source = train_source
+        self.eval_source = eval_source
+        self.workdir = workdir
+        self.strategy = strategy
+        self.tell = tell
+        self.bad = BadImages(recipe.data.on_bad_image)
+        self.signum = 0
+        self.best = -1.0
+        run, self.total = recipe.run, recipe.schedule.steps
+        self.log_every = _every(run.log_every, self.total, 50, 100)
+        self.eval_every = _every(run.eval_every, self.total, 5, 5000)
+        self.save_every = _every(run.checkpoint_every, self.total, 10, 1000)
+        self.board = self._tensorboard()
+        with strategy.scope():
+            self.model = build_model(recipe, train_source.num_classes)
+            self.optimizer = optimizer.from_recipe(recipe)
+            self.steps = Steps(self.model, self.optimizer, recipe, strategy)
+            self.manager = self._checkpoints()
+        self._start(init)
+
+    @property
+    def step(self) -> int:
+        return int(self.steps.step.numpy())
+
+    def _tensorboard(self) -> Any:
+        if importlib.util.find_spec("tensorboard") is None:
+            return tf.summary.create_noop_writer()
+        path = str(self.workdir.path / "tensorboard")
+        return tf.summary.create_file_writer(path)
+
+    def _checkpoints(self) -> tf.train.CheckpointManager:
+        def by_path(variables: list) -> tf.train.Checkpoint:
+            return tf.train.Checkpoint(**{v.path: v.value for v in variables})
+
+        state = tf.train.Checkpoint(
+            step=self.steps.step,
+            model=by_path(self.model.variables),
+            optimizer=by_path(self.optimizer.variables),
+        )
+        return tf.train.CheckpointManager(
+            state,
+            str(self.workdir.path / "checkpoints"),
+            max_to_keep=self.recipe.run.keep_checkpoints,
+        )
+
+    def _start(self, init: Path | None) -> None:
+        latest = self.manager.latest_checkpoint
+        if latest:
+            self.manager.checkpoint.restore(latest).assert_consumed()
+            rows = self.workdir.rewind(self.step)
+            self.best = max(
+                (r["top1"] for r in rows if r["kind"] == "eval"), default=-1.0
+            )
+            self.tell(f"Resuming at step {self.step} from {latest}")
+            return
+        self.workdir.rewind(-1)
+        names = "".join(f"{n}\n" for n in self.train_source.class_names)
+        write_atomic(self.workdir.path / "labels.txt", names)
+        if init:
+            checkpoints.load(self.model, init, head=self.recipe.model.head)
+            self.tell(f"Starting from the weights in {init}")
+
+    def run(self) -> dict[str, Any]:
+        began = time.monotonic()
+        progress = Progress(self.total, self.step)
+        handlers = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            self._loop(progress)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            progress.close()
+            self.board.close()
+        return self._finish(time.monotonic() - began)
+
+    def _on_signal(self, signum: int, frame: Any) -> None:
+        self.signum = signum
+        # A second signal acts at once.
+        signal.signal(signum, signal.SIG_DFL)
+
+    def _loop(self, progress: Progress) -> None:
+        batches = iter(
+            self.strategy.experimental_distribute_dataset(
+                train_batches(
+                    self.train_source, self.recipe, self.step, self.bad
+                )
+            )
+        )
+        interval, speed = _Interval(), 0.0
+        while (step := self.step) < self.total:
+            count = self._count(step, speed)
+            began = time.monotonic()
+            sums, bad_step = self._call(batches, count)
+            seconds = time.monotonic() - began
+            # The first call also traces and compiles: not a speed.
+            speed = count / seconds if interval.calls else 0.0
+            self._check_finite(int(bad_step))
+            interval.add(sums, seconds, count)
+            step = self.step
+            progress.update(step, f"loss {interval.loss:.3f}")
+            if step % self.log_every == 0 or step == self.total:
+                self._log(interval, progress, step)
+                interval = _Interval(calls=1)
+            if self.signum:
+                self._save()
+                raise Interrupted(self.signum, step)
+            if step % self.eval_every == 0 or step == self.total:
+                self._evaluate(progress, step)
+            if step % self.save_every == 0 or step == self.total:
+                self._save()
+
+    def _call(self, batches: Any, count: int) -> tuple:
+        try:
+            result = self.steps.train(batches, tf.constant(count))
+        except tf.errors.OpError as error:
+            self.bad.raise_if_any()
+            raise ValueError(_reason(error)) from error
+        self.bad.raise_if_any()
+        return result
+
+    def _count(self, step: int, speed: float) -> int:
+        """Steps until the next event, but not more than `_CALL_SECONDS`."""
+        ends = [self.total]
+        for every in (self.log_every, self.eval_every, self.save_every):
+            ends.append((step // every + 1) * every)
+        return max(1, min(min(ends) - step, int(speed * _CALL_SECONDS)))
+
+    def _rate(self, step: int) -> float:
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        # The property `learning_rate` gives the rate of the step to come.
+        return float(inner._learning_rate(step))
+
+    def _check_finite(self, bad_step: int) -> None:
+        if not bad_step:
+            return
+        saved = self.manager.latest_checkpoint
+        rate = self._rate(bad_step - 1)
+        raise NotFiniteError(
+            f"The loss is not finite at step {bad_step} (learning rate "
+            f"{rate:.3g}). Last good checkpoint: {saved or 'none'}. Lower the "
+            "learning rate (--set schedule.learning_rate=...) or lengthen the "
+            "warm-up (--set schedule.warmup_steps=...)."
+        )
+
+    def _epoch(self, step: int) -> float:
+        seen = step * self.recipe.run.batch_size
+        return round(seen / self.train_source.num_examples, 4)
+
+    def _log(self, interval: "_Interval", progress: Progress, step: int) -> None:
+        row = {
+            "kind": "train",
+            "step": step,
+            "epoch": self._epoch(step),
+            "loss": interval.loss,
+            "top1": interval.top1,
+            "learning_rate": self._rate(step - 1),
+            "images_per_second": round(
+                interval.steps * self.recipe.run.batch_size / interval.seconds,
+                1,
+            ),
+            "bad_images": self.bad.count,
+        }
+        self._record(row)
+        progress.line(
+            f"step {step}/{self.total}",
+            f"epoch {row['epoch']:.2f}",
+            f"loss {row['loss']:.4f}",
+            f"top-1 {row['top1']:.4f}",
+            f"lr {row['learning_rate']:.3g}",
+            f"{row['images_per_second']:.0f} images/s",
+            f"ETA {progress.eta(step)}",
+        )
+
+    def _record(self, row: dict[str, Any]) -> None:
+        self.workdir.append(row)
+        with self.board.as_default(step=row["step"]):
+            for name, value in row.items():
+                if isinstance(value, float):
+                    tf.summary.scalar(f"{row['kind']}/{name}", value)
+
+    def _evaluate(self, progress: Progress, step: int) -> None:
+        if self.eval_source is None:
+            return
+        row = {
+            "kind": "eval",
+            "step": step,
+            "epoch": self._epoch(step),
+            "split": self.eval_source.split,
+            **self._measure(progress, step),
+        }
+        self._record(row)
+        progress.line(
+            f"step {step}/{self.total}",
+            f"{row['split']}: top-1 {row['top1']:.4f}",
+            f"loss {row['loss']:.4f}",
+            f"{row['examples']} examples",
+        )
+        if row["top1"] > self.best:
+            self.best = row["top1"]
+            checkpoints.save(self.model, self.workdir.path / "best.npz")
+
+    def _measure(self, progress: Progress, step: int) -> dict[str, Any]:
+        run, replicas = self.recipe.run, self.strategy.num_replicas_in_sync
+        size = run.eval_batch_size or self.steps.micro_batch * replicas
+        size = math.ceil(size / replicas) * replicas
+        bad = BadImages(self.bad.policy)
+        dataset = eval_batches(self.eval_source, self.recipe, size, bad)
+        seen = _Interval()
+        try:
+            for batch in self.strategy.experimental_distribute_dataset(dataset):
+                seen.add(self.steps.evaluate(batch), 0.0, 1)
+                done = min(1, seen.calls * size / self.eval_source.num_examples)
+                progress.update(step, f"evaluating {done:.0%}")
+        except tf.errors.OpError as error:
+            bad.raise_if_any()
+            raise ValueError(_reason(error)) from error
+        bad.raise_if_any()
+        return {
+            "loss": seen.loss,
+            "top1": seen.top1,
+            "examples": int(seen.weight),
+            "bad_images": bad.count,
+        }
+
+    def _save(self) -> None:
+        self.manager.save(checkpoint_number=self.step)
+
+    def _finish(self, seconds: float) -> dict[str, Any]:
+        checkpoints.save(self.model, self.workdir.path / "final.npz")
+        rows = self.workdir.rows()
+        evals = [row for row in rows if row["kind"] == "eval"]
+        result = {
+            "recipe": self.recipe.name,
+            "model": self.recipe.model.name,
+            "dataset": self.train_source.name,
+            "steps": self.total,
+            "train_examples": self.train_source.num_examples,
+            "eval_split": evals[-1]["split"] if evals else None,
+            "eval_examples": evals[-1]["examples"] if evals else None,
+            "top1": evals[-1]["top1"] if evals else None,
+            "best_top1": self.best if evals else None,
+            "loss": evals[-1]["loss"] if evals else None,
+            "bad_images": self.bad.count,
+            "seconds": round(seconds, 1),
+        }
+        self.workdir.finish(result)
+        self.tell(f"Finished in {duration(seconds)}: {self.workdir.path}")
+        return result
+
+
+@dataclasses.dataclass
+class _Interval:
+    """Sums since the last logged row."""
+
+    total_loss: float = 0.0
+    correct: float = 0.0
+    weight: float = 0.0
+    seconds: float = 0.0
+    steps: int = 0
+    calls: int = 0
+
+    def add(self, sums: dict, seconds: float, steps: int) -> None:
+        self.total_loss += float(sums["loss"])
+        self.correct += float(sums["correct"])
+        self.weight += float(sums["weight"])
+        self.seconds += seconds
+        self.steps += steps
+        self.calls += 1
+
+    @property
+    def loss(self) -> float:
+        return self.total_loss / max(self.weight, 1.0)
+
+    @property
+    def top1(self) -> float:
+        return self.correct / max(self.weight, 1.0)
+
+
+def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
+    """Returns the recipe's network, with weights drawn from its seed.
+
+    Args:
+        recipe: Whose `model`, `run.seed` and `run.precision` count.
+        num_classes: Outputs of the head.
+
+    Example:
+
+    >>> from bit_keras.recipe import Model
+    >>> recipe = Recipe("demo", model=Model(name="bit_tiny"))
+    >>> build_model(recipe, 7).output_shape
+    (None, 7)
+    """
+    keras.utils.set_random_seed(recipe.run.seed)
+    options = dataclasses.asdict(recipe.model)
+    for name in ("name", "init", "head"):
+        del options[name]
+    return models.create(
+        recipe.model.name, num_classes, dtype=recipe.run.precision, **options
+    )
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The part of a TensorFlow error that a user can act on."""
+    lines = [line for line in str(error.message).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

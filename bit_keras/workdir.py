@@ -1,0 +1,255 @@
+"""A run's directory: what is in it, and when it may be used again.
+
+    recipe.json     recipe, data, versions, command: everything to repeat it
+    metrics.jsonl   one row per logged step and per evaluation
+    labels.txt      class names, one per line
+    checkpoints/    the last few states of training
+    best.npz        weights of the best evaluation (official key names)
+    final.npz       weights after the last step
+    result.json     written last: the run has finished
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import platform
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bit_keras import recipe as recipe_lib
+from bit_keras.recipe import Recipe
+
+_FILES = (
+    "recipe.json",
+    "metrics.jsonl",
+    "labels.txt",
+    "best.npz",
+    "final.npz",
+    "result.json",
+)
+_FOLDERS = ("checkpoints", "tensorboard")
+
+# Fields that change how a run is carried out, not what it computes.
+_FREE = (
+    "data.data_dir",
+    "model.remat",
+    "run.strategy",
+    "run.xla",
+    "run.micro_batch",
+    "run.eval_batch_size",
+    "run.log_every",
+    "run.eval_every",
+    "run.checkpoint_every",
+    "run.keep_checkpoints",
+)
+
+
+def write_atomic(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file so that a reader sees all of it or none.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "a.txt")
+    >>> write_atomic(path, "hello")
+    >>> path.read_text()
+    'hello'
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class Workdir:
+    """Opens a run directory for one process.
+
+    Args:
+        path: Of the directory; made if it is not there.
+
+    Raises:
+        BlockingIOError: If another process is using it.
+
+    Example:
+
+    >>> import tempfile
+    >>> with Workdir(tempfile.mkdtemp()) as workdir:
+    ...     workdir.append({"step": 1, "loss": 0.5})
+    ...     workdir.rows()
+    [{'step': 1, 'loss': 0.5}]
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        # The kernel drops the lock when the process dies, however it dies.
+        self._lock = open(self.path / ".lock", "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise BlockingIOError(
+                f"--workdir {self.path} is in use by another process. Wait for "
+                "it, stop it, or choose another directory."
+            ) from None
+
+    def __enter__(self) -> "Workdir":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._lock.close()
+
+    @property
+    def started(self) -> bool:
+        """Whether a checkpoint was saved here."""
+        return (self.path / "checkpoints" / "checkpoint").exists()
+
+    @property
+    def result(self) -> dict | None:
+        """What the finished run achieved; None if it has not finished."""
+        return self._read("result.json")
+
+    def clear(self) -> None:
+        """Removes an old run (its own files only), for `--overwrite`."""
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for name in _FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def claim(self, recipe: Recipe, facts: dict[str, Any]) -> None:
+        """Writes recipe.json, or checks that the one there is the same run.
+
+        Args:
+            recipe: The finished recipe.
+            facts: JSON values on data, model and command; `facts["data"]`
+                must stay the same from start to resume.
+
+        Raises:
+            ValueError: If another recipe or other data were used here; the
+                message lists what differs.
+        """
+        new = {
+            "recipe": recipe_lib.to_dict(recipe),
+            "versions": versions(),
+            **facts,
+        }
+        new = json.loads(json.dumps(new))
+        old = self._read("recipe.json")
+        if old is None:
+            write_atomic(
+                self.path / "recipe.json", json.dumps(new, indent=1) + "\n"
+            )
+            return
+        differences = [
+            f"{name}: {was} there, {now} here"
+            for name, was, now in _differences(
+                {"recipe": old["recipe"], "data": old["data"]},
+                {"recipe": new["recipe"], "data": new["data"]},
+            )
+            if name.removeprefix("recipe.") not in _FREE
+        ]
+        if differences:
+            raise ValueError(
+                f"--workdir {self.path} holds another run "
+                f"({'; '.join(differences[:5])}). Choose another directory, or "
+                "--overwrite to discard what is there."
+            )
+
+    def rows(self) -> list[dict]:
+        """Returns the rows of metrics.jsonl; a half-written last one is cut."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
+
+    def append(self, row: dict) -> None:
+        """Appends one row to metrics.jsonl."""
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rewind(self, step: int) -> list[dict]:
+        """Drops the rows after `step`, which will be made again."""
+        rows = [row for row in self.rows() if row["step"] <= step]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomic(self.path / "metrics.jsonl", text)
+        return rows
+
+    def finish(self, result: dict) -> None:
+        """Marks the run as finished."""
+        text = json.dumps(result, indent=1) + "\n"
+        write_atomic(self.path / "result.json", text)
+
+    def _read(self, name: str) -> dict | None:
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not valid JSON: {error}.") from None
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[tuple]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(set(old) | set(new)):
+            path = f"{name}.{key}" if name else key
+            found += _differences(old.get(key), new.get(key), path)
+        return found
+    return [(name, old, new)] if old != new else []
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that a run's numbers depend on.
+
+    >>> sorted(versions())[:2]
+    ['bit_keras', 'keras']
+    """
+    from bit_keras import __version__
+
+    packages = ("keras", "tensorflow", "tensorflow-datasets", "numpy")
+    return {
+        "bit_keras": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def command() -> list[str]:
+    """Returns the command line of this process, as typed after `python`.
+
+    >>> isinstance(command(), list)
+    True
+    """
+    return list(sys.orig_argv[1:])
+
+
+def summary(recipe: Recipe) -> str:
+    """Returns a recipe as a few readable lines.
+
+    >>> print(summary(Recipe("demo")).splitlines()[0])
+    model: name=bit_r50x1 head=drop head_bias=0.0 norm=group standardize=True
+    """
+    lines = []
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if not dataclasses.is_dataclass(value):
+            continue
+        parts = [
+            f"{k}={v}"
+            for k, v in dataclasses.asdict(value).items()
+            if v is not None and v is not False
+        ]
+        lines.append(f"{field.name}: {' '.join(parts)}")
+    return "\n".join(lines)

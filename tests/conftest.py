@@ -1,0 +1,26 @@
+"""Fixtures for the whole suite."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference numbers and sample data beside the checkout."""
+    path = Path(__file__).resolve().parents[2] / "shared"
+    if not path.is_dir():
+        pytest.skip("needs the folder shared/ beside the checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(shared: Path) -> ModuleType:
+    """The module that makes the weights and inputs of the parity fixtures."""
+    path = shared / "fixtures" / "make_checkpoint.py"
+    spec = importlib.util.spec_from_file_location("make_checkpoint", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
