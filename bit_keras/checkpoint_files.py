@@ -238,7 +238,8 @@ def _open_keras(
         yield from _open_keras(layer, f"{path}/")
 
 
-def _h5_array(dataset: h5py.Dataset) -> Stored:
+def _h5_array(dataset: Any) -> Stored:
+    # Broken links come as None.
     if not isinstance(dataset, h5py.Dataset):
-        raise ValueError(f'"{dataset.name}" is not an array.')
+        raise ValueError("it has something else where an array should be.")
     return Stored(dataset.shape, dataset.dtype, lambda: dataset[()])

@@ -47,7 +47,7 @@ def check_fit(
     hint = ""
     if all(key.startswith(HEAD) for key in problems):
         hint = ' Pass head="drop" to load all but the head.'
-    elif path.suffix == ".h5":
+    elif path.suffix == ".h5" and not path.name.endswith(".weights.h5"):
         hint = (
             " Some official .h5 files hold another network than their name "
             "says (google-research/big_transfer issue 47): prefer the .npz."

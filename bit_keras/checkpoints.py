@@ -94,7 +94,7 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     >>> save(models.create("bit_tiny", num_classes=10), "tiny.npz")
     >>> with np.load("tiny.npz") as arrays:
     ...     arrays["resnet/head/conv2d/kernel"].shape
-    (1, 1, 512, 10)
+    (1, 1, 256, 10)
     """
     path = Path(path).expanduser()
     if path.name.endswith(".weights.h5"):

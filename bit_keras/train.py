@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from absl import app
+from absl import app, logging
 from absl.flags import argparse_flags
 
 from bit_keras import models, recipes, released
@@ -29,7 +29,7 @@ _SMOKE = (
     "schedule.steps=100",
     "run.eval_every=100",
 )
-_SMOKE_BATCH = 32
+_SMOKE_BATCH = 128
 
 _EPILOG = """\
 examples:
@@ -394,6 +394,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
+    # absl's command turns on everybody's notes.
+    logging.set_verbosity(logging.WARNING)
     try:
         build_recipe(args)
     except ValueError as error:

@@ -102,7 +102,7 @@ class _Trainer:
         self.signum = 0
         self.best = -1.0
         run, self.total = recipe.run, recipe.schedule.steps
-        self.log_every = _every(run.log_every, self.total, 50, 100)
+        self.log_every = _every(run.log_every, self.total, 20, 100)
         self.eval_every = _every(run.eval_every, self.total, 5, 5000)
         self.save_every = _every(run.checkpoint_every, self.total, 10, 1000)
         self.board = self._tensorboard()
@@ -119,7 +119,7 @@ class _Trainer:
 
     def _tensorboard(self) -> Any:
         if importlib.util.find_spec("tensorboard") is None:
-            return tf.summary.create_noop_writer()
+            return None
         path = str(self.workdir.path / "tensorboard")
         return tf.summary.create_file_writer(path)
 
@@ -168,7 +168,8 @@ class _Trainer:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             progress.close()
-            self.board.close()
+            if self.board:
+                self.board.close()
         return self._finish(time.monotonic() - began)
 
     def _on_signal(self, signum: int, frame: Any) -> None:
@@ -271,6 +272,8 @@ class _Trainer:
 
     def _record(self, row: dict[str, Any]) -> None:
         self.workdir.append(row)
+        if self.board is None:
+            return
         with self.board.as_default(step=row["step"]):
             for name, value in row.items():
                 if isinstance(value, float):

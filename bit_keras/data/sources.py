@@ -111,11 +111,14 @@ class Source:
     def _stream_records(
         self, seed: int, start: int, shuffle_buffer: int
     ) -> tf.data.Dataset:
+        # TFDS's reader cannot be converted by AutoGraph, and needs not be.
+        @tf.autograph.experimental.do_not_convert
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             # shuffle() mixes the seed of the graph it stands in into its own;
             # this is the graph of this function alone, so that the order does
             # not depend on the global seed of the program.
-            tf.random.set_seed(seed)
+            # Never 0, which TensorFlow compares with the (symbolic) epoch.
+            tf.random.set_seed(1 + seed % (2**31 - 1))
             return self.read().shuffle(
                 min(shuffle_buffer, self.num_examples),
                 seed=epoch,

@@ -96,10 +96,11 @@ def _reader(
         # Each epoch of a stream would keep a copy of its own in memory.
         try_autocache=False,
     )
-    decoders = tfds.decode.PartialDecoding(
-        {image: True, label: True},
-        decoders={image: tfds.decode.SkipDecoding()},
-    )
+    decoders = {
+        key: tfds.decode.SkipDecoding()
+        for key, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
 
     def example(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         value = features[label]
@@ -157,29 +158,27 @@ def _label_feature(
     name: str, features: tfds.features.FeaturesDict, label: str
 ) -> tuple[tfds.features.ClassLabel, bool]:
     """Returns the feature that knows the classes, and whether it is a list."""
-    feature = dict(features.items()).get(label)
-    if isinstance(feature, tfds.features.ClassLabel):
-        return feature, False
-    inner = getattr(feature, "feature", None)
-    if isinstance(inner, tfds.features.ClassLabel):
-        return inner, True
+    # A sequence of labels keeps its ClassLabel in `feature`.
+    inner = {
+        key: getattr(feature, "feature", feature)
+        for key, feature in features.items()
+    }
     legal = [
         key
-        for key, other in features.items()
-        if isinstance(other, tfds.features.ClassLabel)
-        or isinstance(getattr(other, "feature", None), tfds.features.ClassLabel)
+        for key, feature in inner.items()
+        if isinstance(feature, tfds.features.ClassLabel)
     ]
-    have = f"It has these: {', '.join(legal) or 'none'}."
-    if feature is None:
-        raise ValueError(
-            f'label: {name} has no feature "{label}".'
-            f"{did_you_mean(label, legal)} A label must be a ClassLabel "
-            f"feature. {have}"
-        )
+    if label in legal:
+        return inner[label], inner[label] is not features[label]
+    problem = (
+        f'{name} has no feature "{label}".{did_you_mean(label, legal)}'
+        if label not in inner
+        else f'"{label}" of {name} is of type {type(features[label]).__name__},'
+        " which does not say how many classes there are."
+    )
     raise ValueError(
-        f'label: "{label}" of {name} is {type(feature).__name__}'
-        f"{feature.shape} of {feature.dtype}, which does not say how many "
-        f"classes there are. A label must be a ClassLabel feature. {have}"
+        f"label: {problem} A label must be a ClassLabel feature; it has "
+        f"{', '.join(legal) or 'none'}."
     )
 
 
