@@ -43,7 +43,7 @@ class Progress:
         self.began = time.monotonic()
         self._bar = self._task = None
         if self.stream.isatty():
-            self._bar, self._task = _bar(total, start)
+            self._bar, self._task = _bar(total, start, self.stream)
             self._bar.start()
 
     def update(self, step: int, note: str = "") -> None:
@@ -74,7 +74,7 @@ class Progress:
             self._bar = None
 
 
-def _bar(total: int, start: int) -> tuple:
+def _bar(total: int, start: int, stream: TextIO) -> tuple:
     from rich import console, progress
 
     columns = (
@@ -83,5 +83,5 @@ def _bar(total: int, start: int) -> tuple:
         progress.TimeRemainingColumn(elapsed_when_finished=True),
         progress.TextColumn("{task.fields[note]}", markup=False),
     )
-    bar = progress.Progress(*columns, console=console.Console(stderr=True))
+    bar = progress.Progress(*columns, console=console.Console(file=stream))
     return bar, bar.add_task("", total=total, completed=start, note="")

@@ -185,9 +185,9 @@ def _replace(node: Any, path: str, parts: list[str], text: str) -> Any:
     hints = typing.get_type_hints(type(node))
     name, rest = parts[0], parts[1:]
     if name not in hints:
-        # A bare field name is a common slip: look for it in every section.
-        legal = field_names(type(node))
-        hint = did_you_mean(".".join(parts), legal)
+        section = path.removesuffix(".".join(parts))
+        legal = [section + field for field in field_names(type(node))]
+        hint = did_you_mean(path, legal)
         raise ValueError(
             f'--set: no recipe field "{path}".{hint} Legal here: '
             f"{', '.join(legal)}."

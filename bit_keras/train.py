@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app, logging
 from absl.flags import argparse_flags
 
 from bit_keras import models, recipes, released
-from bit_keras.recipe import Recipe, override, scale_batch
+from bit_keras.recipe import Recipe, did_you_mean, override, scale_batch
 
 if TYPE_CHECKING:
     from bit_keras.data.sources import Source
@@ -44,13 +44,25 @@ exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 loss not finite,
 """
 
 
+class _Parser(argparse_flags.ArgumentParser):
+    """Suggests the closest flag for one that does not exist."""
+
+    def error(self, message: str) -> NoReturn:
+        prefix, _, unknown = message.partition("unrecognized arguments: ")
+        if unknown and not prefix:
+            word = unknown.split()[0].split("=")[0]
+            known = [o for a in self._actions for o in a.option_strings]
+            message = f"unknown argument {word}.{did_you_mean(word, known)}"
+        self.exit(2, f"error: {message} See --help.\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Returns the command line's parser.
 
     >>> parser().parse_args(["--recipe", "bit_m"]).recipe
     'bit_m'
     """
-    made = argparse_flags.ArgumentParser(
+    made = _Parser(
         prog="python -m bit_keras.train",
         description="Pre-train or transfer an image backbone by a recipe.",
         epilog=_EPILOG,

@@ -16,6 +16,7 @@ import tensorflow as tf
 from bit_keras import checkpoints, models, optimizer
 from bit_keras.data.batches import BadImages, eval_batches, train_batches
 from bit_keras.data.sources import Source
+from bit_keras.distribution import distribute
 from bit_keras.progress import Progress, duration
 from bit_keras.recipe import Recipe
 from bit_keras.steps import Steps
@@ -178,12 +179,11 @@ class _Trainer:
         signal.signal(signum, signal.SIG_DFL)
 
     def _loop(self, progress: Progress) -> None:
+        batches = train_batches(
+            self.train_source, self.recipe, self.step, self.bad
+        )
         batches = iter(
-            self.strategy.experimental_distribute_dataset(
-                train_batches(
-                    self.train_source, self.recipe, self.step, self.bad
-                )
-            )
+            distribute(self.strategy, batches, self.recipe.run.batch_size)
         )
         interval, speed = _Interval(), 0.0
         while (step := self.step) < self.total:
@@ -308,7 +308,7 @@ class _Trainer:
         dataset = eval_batches(self.eval_source, self.recipe, size, bad)
         seen = _Interval()
         try:
-            for batch in self.strategy.experimental_distribute_dataset(dataset):
+            for batch in distribute(self.strategy, dataset, size):
                 seen.add(self.steps.evaluate(batch), 0.0, 1)
                 done = min(1, seen.calls * size / self.eval_source.num_examples)
                 progress.update(step, f"evaluating {done:.0%}")

@@ -36,6 +36,7 @@ _FOLDERS = ("checkpoints", "tensorboard")
 # Fields that change how a run is carried out, not what it computes.
 _FREE = (
     "data.data_dir",
+    "data.on_bad_image",
     "model.remat",
     "run.strategy",
     "run.xla",
@@ -145,6 +146,11 @@ class Workdir:
                 self.path / "recipe.json", json.dumps(new, indent=1) + "\n"
             )
             return
+        if not isinstance(old, dict) or not {"recipe", "data"} <= set(old):
+            raise ValueError(
+                f"--workdir {self.path} has a recipe.json that is not of "
+                "bit_keras. Choose another directory."
+            )
         differences = [
             f"{name}: {was} there, {now} here"
             for name, was, now in _differences(

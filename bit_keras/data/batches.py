@@ -221,8 +221,11 @@ def _prepared(
 
     def group(examples: dict) -> tf.data.Dataset:
         each = tf.data.Dataset.from_tensor_slices(examples)
+        size = tf.shape(examples["position"])[0]
+        # After an error, batch() may go on with the examples that follow.
         fast = each.map(good).batch(_GROUP).ignore_errors()
-        return _first(fast, each.flat_map(sift).batch(_GROUP))
+        whole = fast.filter(lambda rows: tf.shape(rows["weight"])[0] == size)
+        return _first(whole, each.flat_map(sift).batch(_GROUP))
 
     return dataset.map(checked).batch(_GROUP).interleave(
         group,

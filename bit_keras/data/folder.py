@@ -36,6 +36,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 # Names spelled out in an error message; the rest are counted.
 _SHOWN = 5
 _SEPARATOR = ";"
+_SPLITS = {"train", "validation", "val", "test"}
 
 _logger = logging.getLogger(__name__)
 
@@ -127,11 +128,10 @@ def _fetch_files(images: list[_Image], names: list[str], multi_label: bool):
     index_of = {name: index for index, name in enumerate(names)}
     # Bytes, because file names need not be valid UTF-8.
     paths = tf.constant([os.fsencode(i.path) for i in images])
-    labels = tf.ragged.constant(
-        [[index_of[word] for word in i.labels] for i in images],
-        dtype=tf.int64,
-        row_splits_dtype=tf.int64,
-        ragged_rank=1,
+    # tf.ragged.constant would need minutes for a million images.
+    labels = tf.RaggedTensor.from_row_lengths(
+        tf.constant([index_of[w] for i in images for w in i.labels], tf.int64),
+        tf.constant([len(i.labels) for i in images], tf.int64),
     )
 
     def fetch(index: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -181,6 +181,12 @@ def _scan_directory(root: Path) -> dict[str, list[_Image]]:
         _logger.warning(
             "%s: ignored %d files that are not images (%s).",
             *(root, ignored, " ".join(EXTENSIONS)),
+        )
+    if direct and set(tree) <= _SPLITS:
+        raise ValueError(
+            f"dataset: {root} has images right in {', '.join(sorted(tree))}, "
+            "which are names of splits. Put the images of each class into a "
+            "folder of its own: split/class/image."
         )
     if direct:
         return {"all": _collect(root, {n: e[1] for n, e in tree.items()})}

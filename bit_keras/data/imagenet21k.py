@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 try:
     import apache_beam as beam
@@ -44,7 +44,11 @@ class ClassFiles:
     size: int | None = None
 
 
-class Imagenet21k(tfds.core.GeneratorBasedBuilder):
+class Imagenet21k(
+    tfds.core.GeneratorBasedBuilder,
+    # See the end of this file: as a command it is loaded a second time.
+    skip_registration=__name__ == "__main__",
+):
     """ImageNet-21k: about 14 million images of about 21 thousand classes.
 
     One split, "train"; cut the evaluation set out of it (`train[:51200]`).
@@ -220,6 +224,8 @@ def _defect(data: bytes) -> str:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
+    except UnidentifiedImageError:
+        return "not an image"
     # Decoders raise nearly anything on broken data; all of it is reported.
     except Exception as error:
         return f"{type(error).__name__}: {error}"
@@ -269,4 +275,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Beam's workers unpickle by module name, and their __main__ is another.
+    from bit_keras.data import imagenet21k
+
+    imagenet21k.main()

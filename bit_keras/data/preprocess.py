@@ -17,10 +17,11 @@ _ASPECT = (3 / 4, 4 / 3)
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes JPEG, PNG, BMP or (first frame of) GIF to RGB.
+    """Decodes JPEG, PNG, WebP, BMP or (first frame of) GIF to RGB.
 
     Gray images are repeated over the three channels, CMYK is converted, alpha
-    is dropped, 16-bit samples are cut to 8.
+    is dropped, 16-bit samples are cut to 8.  TensorFlow reads neither animated
+    WebP nor the palette of a BMP (whose indices it takes for gray levels).
 
     Args:
         encoded: The file's bytes, a string scalar.
@@ -99,7 +100,10 @@ def eval_function(options: Preprocess) -> Callable[[tf.Tensor], tf.Tensor]:
 def inception_crop(encoded: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Decodes a random part of the image: 5-100 % of it, aspect 3:4 to 4:3.
 
-    Of a JPEG only the blocks inside the crop are decoded.
+    Of a JPEG only the blocks inside the crop are decoded.  Where its colour is
+    subsampled, the first and last column of the crop lack the neighbour that
+    their colour is interpolated from, and may differ from those of the whole
+    image by some levels.
 
     Args:
         encoded: The file's bytes, a string scalar.

@@ -116,9 +116,9 @@ class Source:
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             # shuffle() mixes the seed of the graph it stands in into its own;
             # this is the graph of this function alone, so that the order does
-            # not depend on the global seed of the program.
-            # Never 0, which TensorFlow compares with the (symbolic) epoch.
-            tf.random.set_seed(1 + seed % (2**31 - 1))
+            # not depend on the global seed of the program. Odd, because TF
+            # fails on a graph seed of 0 beside a symbolic seed.
+            tf.random.set_seed(2 * seed + 1)
             return self.read().shuffle(
                 min(shuffle_buffer, self.num_examples),
                 seed=epoch,
@@ -246,9 +246,9 @@ def fetch_from(
 
     def fetch(index: tf.Tensor) -> dict[str, tf.Tensor]:
         return {
-            "image": images[index],
-            "label": labels[index],
-            "id": ids[index],
+            "image": tf.gather(images, index),
+            "label": tf.gather(labels, index),
+            "id": tf.gather(ids, index),
         }
 
     return fetch

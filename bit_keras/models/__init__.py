@@ -107,13 +107,14 @@ def endpoints(model: "keras.Model", names: Iterable[str]) -> "keras.Model":
 
     >>> import numpy as np
     >>> model = create("bit_tiny", num_classes=10)
-    >>> outputs = endpoints(model, ["block1", "logits"])(np.ones((1, 32, 32, 3)))
+    >>> images = np.ones((1, 32, 32, 3))
+    >>> outputs = endpoints(model, ["block1", "logits"])(images)
     >>> sorted(outputs)
     ['block1', 'logits']
     """
     import keras
 
-    tensors = model.endpoint_tensors
+    names, tensors = tuple(names), model.endpoint_tensors
     for name in names:
         if name not in tensors:
             raise ValueError(

@@ -33,7 +33,8 @@ class BottleneckUnit(keras.layers.Layer):
         norm: "group" or "batch".
         standardize: Whether convolutions are weight-standardized.
         groups: Groups of "group" norm.
-        remat: Whether to recompute the unit in the backward pass.
+        remat: Whether to recompute the unit in the backward pass; not with
+            norm="batch".
 
     Call arguments:
         inputs: `(batch, height, width, in_channels)`.
@@ -59,6 +60,11 @@ class BottleneckUnit(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if remat and norm == "batch":
+            raise ValueError(
+                'remat needs norm="group": recomputing a unit would update '
+                "the moving statistics of its batch norm a second time."
+            )
         self.channels = channels
         self.stride = stride
         self.norm = norm
@@ -247,7 +253,8 @@ class BiT(keras.Model):
         stem: "imagenet" (7x7 stride 2, max-pool stride 2) or "strided" (3x3
             stride 2 alone), for small images.
         head_bias: Initial bias of the head; its kernel starts at zero.
-        remat: Recompute each unit in the backward pass to save memory.
+        remat: Recompute each unit in the backward pass to save memory; not
+            with norm="batch".
         dtype: A Keras dtype policy name; None: the global one.  The head
             always computes in float32.
         name: Name of the model.
@@ -285,9 +292,10 @@ class BiT(keras.Model):
         dtype: str | None = None,
         name: str = "bit",
     ) -> None:
-        if not 1 <= len(blocks) <= len(_STAGE_CHANNELS):
+        if not 1 <= len(blocks) <= len(_STAGE_CHANNELS) or min(blocks) < 1:
             raise ValueError(
-                f"blocks must have 1 to 4 stages; got {tuple(blocks)}."
+                "blocks must be 1 to 4 stages of at least one unit each; got "
+                f"{tuple(blocks)}."
             )
         if num_classes < 0:
             raise ValueError(f"num_classes must be >= 0; got {num_classes}.")

@@ -1,11 +1,14 @@
 """The networks: sizes, endpoints, pyramid, head, files; any backend."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from bit_keras import models
+from bit_keras.layers import GroupNorm, StdConv2D
 from bit_keras.models import bit
 
 # The table of the official networks: body, then with each head.
@@ -27,18 +30,18 @@ BLOCKS = {
     "bit_r152x2": (3, 8, 36, 3),
     "bit_r152x4": (3, 8, 36, 3),
 }
-# Networks that are cheap enough to be run here; the others share their code.
-SMALL = [name for name in models.names() if name == "bit_tiny"]
-BIT_NAMES = [name for name in models.names() if name.startswith("bit_")]
+# What is cheap enough to be run here; the others share its code.
+SMALL = [name for name in models.names() if name.endswith("_tiny")]
 
 
-@pytest.fixture
-def no_allocation():
-    """Lets models be built without memory for their weights."""
+@functools.cache
+def unallocated(name: str, num_classes: int) -> keras.Model:
+    """Returns a model without memory for its weights (gigabytes, for some)."""
     with keras.StatelessScope(initialize_variables=False):
-        yield
+        model = models.create(name, num_classes=num_classes)
     # Forget the weights that still wait for their values.
     keras.utils.clear_session(free_memory=False)
+    return model
 
 
 def numpy_of(tensor) -> np.ndarray:
@@ -61,7 +64,7 @@ def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
 
 
 def small(**options) -> bit.BiT:
-    """Returns a BiT of four stages, 64 times smaller than bit_r14x1."""
+    """Returns a narrow BiT of four stages, all strides and paddings in it."""
     options = {"num_classes": 5, "width": 0.125, "groups": 8} | options
     return bit.BiT((1, 1, 2, 1), **options)
 
@@ -80,7 +83,8 @@ def gradients(model: keras.Model, images, cotangent) -> dict:
     model.compile(
         keras.optimizers.SGD(huge),
         loss=lambda weight, output: ops.sum(weight * output),
-        run_eagerly=True,
+        # JAX would compile every operation on its own.
+        run_eagerly=keras.backend.backend() != "jax",
     )
     model.train_on_batch(images, cotangent)
     return {
@@ -89,53 +93,52 @@ def gradients(model: keras.Model, images, cotangent) -> dict:
     }
 
 
-@pytest.mark.parametrize("num_classes", HEADS)
+@pytest.mark.parametrize(
+    "num_classes",
+    [
+        pytest.param(k, marks=pytest.mark.slow if k > 1000 else ())
+        for k in HEADS
+    ],
+)
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_counts(no_allocation, name, num_classes):
-    model = models.create(name, num_classes=num_classes)
+def test_parameter_counts(name, num_classes):
     want = PARAMETERS[name][HEADS.index(num_classes)]
-    assert model.count_params() == want
+    assert unallocated(name, num_classes).count_params() == want
 
 
 def test_bit_tiny_has_about_100_k_parameters():
     model = models.create("bit_tiny", num_classes=10)
     assert 80_000 <= model.count_params() <= 140_000
-    height, width = model.pyramid_outputs["P3"].shape[1:3]
-    assert (height, width) == (None, None)
-    last = list(model.pyramid_outputs)[-1]
-    maps = keras.Model(model.inputs[0], model.pyramid_outputs[last])
-    shape = maps(random_images(1, 32, 32)).shape
-    assert min(shape[1:3]) >= 2
+    last = list(model.pyramid_outputs.values())[-1]
+    maps = keras.Model(model.inputs[0], last)(random_images(1, 32, 32))
+    assert min(maps.shape[1:3]) >= 2
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_every_unit_is_an_endpoint(no_allocation, name):
+def test_every_unit_is_an_endpoint(name):
     want = ["stem"]
     for stage, count in enumerate(BLOCKS[name], start=1):
         want += [f"block{stage}/unit{u:02d}" for u in range(1, count + 1)]
         want += [f"block{stage}"]
     want += ["pre_logits", "logits"]
-    model = models.create(name)
-    assert list(model.endpoint_tensors) == want
-    headless = models.create(name, num_classes=0)
-    assert list(headless.endpoint_tensors) == want[:-1]
+    assert list(unallocated(name, 1000).endpoint_tensors) == want
+    assert list(unallocated(name, 0).endpoint_tensors) == want[:-1]
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_every_model_keeps_the_contract(no_allocation, name):
-    model = models.create(name, num_classes=7)
+def test_every_model_keeps_the_contract(name):
+    model = unallocated(name, 1000)
     assert isinstance(model, keras.Model)
     assert model.name == name
-    assert model.num_classes == 7
-    assert model.output_shape == (None, 7)
+    assert model.num_classes == 1000
+    assert model.output_shape == (None, 1000)
     assert model.input_shape[-1] == 3
     tensors = model.endpoint_tensors
     assert tensors["logits"] is model.outputs[0]
-    headless = models.create(name, num_classes=0)
+    headless = unallocated(name, 0)
     assert headless.output_shape == tuple(tensors["pre_logits"].shape)
     assert headless.endpoint_tensors["pre_logits"] is headless.outputs[0]
     assert "logits" not in headless.endpoint_tensors
-    assert {"endpoint_tensors", "pyramid_outputs"} <= set(dir(headless))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -147,8 +150,8 @@ def test_endpoints_have_the_shapes_they_declare(name):
         declared, got = tuple(tensor.shape), tuple(outputs[endpoint].shape)
         assert len(declared) == len(got)
         assert declared[-1] == got[-1]
-    np.testing.assert_allclose(
-        outputs["logits"], model(images), rtol=1e-5, atol=1e-6
+    np.testing.assert_array_equal(
+        numpy_of(outputs["logits"]), numpy_of(model(images))
     )
 
 
@@ -187,13 +190,10 @@ def test_endpoints_take_any_iterable_and_share_weights():
     outputs = tapped(images)
     assert list(outputs) == ["block2/unit01", "block4"]
     assert outputs["block4"].shape == (1, 1, 2, 256)
-    model.get_layer("block2_unit01").a_conv.kernel.assign_add(
-        random_images(1)[0, 0] * np.ones((1, 1, 32, 16))
-        if False
-        else np.random.default_rng(1).normal(size=(1, 1, 32, 16))
-    )
+    randomize(model, seed=1)
     again = tapped(images)
-    assert abs(numpy_of(again["block4"]) - numpy_of(outputs["block4"])).max() > 0
+    for name, tensor in outputs.items():
+        assert abs(numpy_of(again[name]) - numpy_of(tensor)).max() > 0.1
 
 
 def test_unknown_endpoint_is_answered_with_the_known_ones():
@@ -310,7 +310,7 @@ def test_ablation_trains_under_compile_and_fit(norm, standardize):
         "bit_tiny", num_classes=4, norm=norm, standardize=standardize
     )
     kinds = {type(layer) for layer in model._flatten_layers()}
-    assert (bit.StdConv2D in kinds) == standardize
+    assert (StdConv2D in kinds) == standardize
     assert (bit.BatchNormRelu in kinds) == (norm == "batch")
     assert (GroupNorm in kinds) == (norm == "group")
     before = values(model)
@@ -332,27 +332,27 @@ def test_ablation_trains_under_compile_and_fit(norm, standardize):
     assert all(np.isfinite(value).all() for value in after.values())
 
 
-@pytest.mark.parametrize("standardize", [True, False])
-def test_batch_norm_network_normalizes_with_the_batch(standardize):
-    model = small(norm="batch", standardize=standardize, num_classes=0)
-    images = 0.5 * random_images(8, 32, 32) + 0.3
+def test_batch_norm_tracks_the_statistics_of_its_input():
+    model = small(norm="batch", num_classes=0)
     norm = model.get_layer("block2_unit01").a_norm
-    assert not numpy_of(norm.moving_mean).any()
-    model(images, training=True)
-    mean = numpy_of(models.endpoints(model, ["block1"])(images)["block1"])
-    del mean
-    assert numpy_of(norm.moving_mean).any()
+    block1 = models.endpoints(model, ["block1"])
+    x = numpy_of(block1(random_images(8, 32, 32), training=True)["block1"])
+    model(random_images(8, 32, 32), training=True)
+    np.testing.assert_allclose(
+        numpy_of(norm.moving_mean), 0.1 * x.mean((0, 1, 2)), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        numpy_of(norm.moving_variance),
+        0.9 + 0.1 * x.var((0, 1, 2)),
+        rtol=1e-4,
+    )
 
 
-@pytest.mark.parametrize("norm", ["group", "batch"])
-def test_remat_changes_nothing_but_memory(norm):
+def test_remat_gives_equal_gradients():
     images = random_images(4, 32, 32)
     cotangent = np.random.default_rng(1).normal(size=(4, 5))
-    plain, remat = small(norm=norm), small(norm=norm, remat=True)
-    for weight, value in zip(
-        remat.weights, randomize(plain).get_weights(), strict=True
-    ):
-        weight.assign(value)
+    plain, remat = randomize(small()), small(remat=True)
+    remat.set_weights(plain.get_weights())
     np.testing.assert_allclose(
         numpy_of(remat(images)), numpy_of(plain(images)), rtol=1e-5, atol=1e-5
     )
@@ -362,14 +362,33 @@ def test_remat_changes_nothing_but_memory(norm):
         np.testing.assert_allclose(
             got[path], gradient, atol=1e-4 * abs(gradient).max(), err_msg=path
         )
-    for ours, theirs in zip(
-        remat.non_trainable_variables,
-        plain.non_trainable_variables,
-        strict=True,
-    ):
-        np.testing.assert_allclose(
-            numpy_of(ours), numpy_of(theirs), rtol=1e-4, err_msg=ours.path
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="JAX traces a unit only once"
+)
+def test_remat_computes_every_unit_twice(monkeypatch):
+    def calls(remat: bool) -> int:
+        model = small(remat=remat)
+        unit, count = model.get_layer("block3_unit02"), []
+        body = unit._body
+        monkeypatch.setattr(
+            unit, "_body", lambda *a, **k: count.append(1) or body(*a, **k)
         )
+        gradients(model, random_images(2, 32, 32), np.ones((2, 5)))
+        return len(count)
+
+    assert calls(remat=True) == calls(remat=False) + 1
+
+
+def test_remat_under_compile_and_fit():
+    plain, remat = randomize(small()), small(remat=True)
+    remat.set_weights(plain.get_weights())
+    for model in (plain, remat):
+        model.compile("sgd", "mse", jit_compile=False)
+        model.fit(random_images(4, 32, 32), np.ones((4, 5)), verbose=0)
+    for path, value in values(plain).items():
+        np.testing.assert_allclose(values(remat)[path], value, atol=1e-4)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -424,11 +443,12 @@ def test_a_name_is_registered_once():
 @pytest.mark.parametrize(
     "argument, message",
     [
-        ({"blocks": ()}, r"blocks must have 1 to 4 stages.*got \(\)"),
-        ({"blocks": (1,) * 5}, r"blocks must have 1 to 4 stages"),
+        ({"blocks": ()}, r"blocks must be 1 to 4 stages.*got \(\)"),
+        ({"blocks": (1,) * 5}, r"blocks must be 1 to 4 stages"),
         ({"blocks": (1, 0, 1)}, r"blocks.*got \(1, 0, 1\)"),
         ({"num_classes": -1}, r"num_classes must be >= 0; got -1"),
         ({"norm": "layer"}, r"norm must be .*got 'layer'"),
+        ({"norm": "batch", "remat": True}, r'remat needs norm="group"'),
         ({"stem": "resnet"}, r"stem must be .*got 'resnet'"),
         ({"width": 0.25}, r"groups must divide the channels; got groups=32"),
     ],
