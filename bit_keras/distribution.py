@@ -58,6 +58,18 @@ def strategy(name: Name = "auto", tpu: str = "") -> tf.distribute.Strategy:
     )
 
 
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """Returns a strategy's devices in words.
+
+    >>> describe(tf.distribute.OneDeviceStrategy("/cpu:0"))
+    '1 x CPU (OneDeviceStrategy)'
+    """
+    (device, *_) = strategy.extended.worker_devices
+    kind = tf.DeviceSpec.from_string(device).device_type
+    name = type(strategy).__name__
+    return f"{strategy.num_replicas_in_sync} x {kind} ({name})"
+
+
 def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
     waits = socket.getdefaulttimeout()
     # The resolver looks for the TPU by HTTP, and would wait for ever.

@@ -173,6 +173,16 @@ class Steps:
         sums = self.strategy.run(replica, (batch,))
         return {k: self._total(v) for k, v in sums.items()}
 
+    @tf.function
+    def finite_weights(self) -> tf.Tensor:
+        """Returns whether no weight is NaN or infinite, a bool scalar."""
+        return tf.reduce_all(
+            [
+                tf.reduce_all(tf.math.is_finite(v.value))
+                for v in self.model.trainable_variables
+            ]
+        )
+
     def _total(self, per_replica: Any) -> tf.Tensor:
         return self.strategy.reduce("SUM", per_replica, axis=None)
 

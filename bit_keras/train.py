@@ -344,8 +344,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         The result, as written to `result.json`.
     """
     module, recipe = build_recipe(args)
-    # Hides TensorFlow's start-up notes; its errors still show.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     from bit_keras import distribution, trainer, workdir
@@ -377,6 +375,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             return directory.result
         _say(f"{recipe.name}: {train_source.name} into {path}")
         _say(workdir.summary(recipe))
+        _say(f"devices: {distribution.describe(strategy)}")
         init = recipe.model.init
         if init and not directory.started:
             init = released.resolve(init, released.default_cache())
@@ -413,6 +412,8 @@ def _main(args: argparse.Namespace) -> int:
     except ValueError as error:
         _say(f"error: {error}")
         return 2
+    # TensorFlow's start-up notes would bury ours; what is wrong it raises.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from bit_keras.trainer import Interrupted, NotFiniteError
 
     try:

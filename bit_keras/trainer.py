@@ -200,12 +200,20 @@ class _Trainer:
             if step % self.log_every == 0 or step == self.total:
                 self._log(interval, progress, step)
                 interval = _Interval(calls=1)
+            due = [
+                step % every == 0 or step == self.total
+                for every in (self.eval_every, self.save_every)
+            ]
+            if any(due) or self.signum:
+                # The loss tells of the weights before a step; what is saved
+                # or measured now are those after it.
+                self._check_finite(0 if self.steps.finite_weights() else step)
             if self.signum:
                 self._save()
                 raise Interrupted(self.signum, step)
-            if step % self.eval_every == 0 or step == self.total:
+            if due[0]:
                 self._evaluate(progress, step)
-            if step % self.save_every == 0 or step == self.total:
+            if due[1]:
                 self._save()
 
     def _call(self, batches: Any, count: int) -> tuple:
@@ -230,15 +238,17 @@ class _Trainer:
         return float(inner._learning_rate(step))
 
     def _check_finite(self, bad_step: int) -> None:
+        """Raises a NotFiniteError unless `bad_step` is 0."""
         if not bad_step:
             return
         saved = self.manager.latest_checkpoint
         rate = self._rate(bad_step - 1)
         raise NotFiniteError(
-            f"The loss is not finite at step {bad_step} (learning rate "
-            f"{rate:.3g}). Last good checkpoint: {saved or 'none'}. Lower the "
-            "learning rate (--set schedule.learning_rate=...) or lengthen the "
-            "warm-up (--set schedule.warmup_steps=...)."
+            f"Training diverged at step {bad_step}: the loss or the weights "
+            f"are not finite (learning rate {rate:.3g}). Last good "
+            f"checkpoint: {saved or 'none'}. Lower the learning rate (--set "
+            "schedule.learning_rate=...) or lengthen the warm-up (--set "
+            "schedule.warmup_steps=...)."
         )
 
     def _epoch(self, step: int) -> float:

@@ -227,12 +227,16 @@ def _prepared(
         whole = fast.filter(lambda rows: tf.shape(rows["weight"])[0] == size)
         return _first(whole, each.flat_map(sift).batch(_GROUP))
 
-    return dataset.map(checked).batch(_GROUP).interleave(
-        group,
-        cycle_length=8,
-        block_length=1,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
+    return (
+        dataset.map(checked)
+        .batch(_GROUP)
+        .interleave(
+            group,
+            cycle_length=8,
+            block_length=1,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
     )
 
 

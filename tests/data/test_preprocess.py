@@ -119,7 +119,7 @@ def test_gray_is_gray_and_alpha_is_dropped():
     gray = decode(IMAGES["gray.jpg"]).numpy()
     np.testing.assert_array_equal(gray[..., 0], gray[..., 1])
     np.testing.assert_array_equal(gray[..., 0], gray[..., 2])
-    # Alpha hides the colour from PIL's and TensorFlow's eyes alike: set it.
+    # Invisible, but light gray.
     rgba = np.dstack([np.full((2, 2, 3), 200), np.zeros((2, 2))])
     clear = encode(Image.fromarray(rgba.astype(np.uint8)), "PNG")
     assert (decode(clear).numpy() == 200).all()

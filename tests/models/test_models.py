@@ -54,12 +54,13 @@ def random_images(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Moves all weights off their initial zeros and ones."""
+    """Sets all weights: the head too, and the same ones on every backend."""
     rng = np.random.default_rng(seed)
     for weight in model.weights:
-        noise = 0.1 * rng.standard_normal(weight.shape)
-        # Up only where a variance may be.
-        weight.assign_add(abs(noise) if "moving" in weight.name else noise)
+        value = 0.1 * rng.standard_normal(weight.shape)
+        if weight.name in ("gamma", "moving_variance"):
+            value = 1 + abs(value)
+        weight.assign(value)
     return model
 
 
@@ -351,8 +352,7 @@ def test_batch_norm_tracks_the_statistics_of_its_input():
 def test_remat_gives_equal_gradients():
     images = random_images(4, 32, 32)
     cotangent = np.random.default_rng(1).normal(size=(4, 5))
-    plain, remat = randomize(small()), small(remat=True)
-    remat.set_weights(plain.get_weights())
+    plain, remat = randomize(small()), randomize(small(remat=True))
     np.testing.assert_allclose(
         numpy_of(remat(images)), numpy_of(plain(images)), rtol=1e-5, atol=1e-5
     )
@@ -382,8 +382,10 @@ def test_remat_computes_every_unit_twice(monkeypatch):
 
 
 def test_remat_under_compile_and_fit():
-    plain, remat = randomize(small()), small(remat=True)
-    remat.set_weights(plain.get_weights())
+    plain, remat = (
+        randomize(models.create("bit_tiny", num_classes=5, remat=remat))
+        for remat in (False, True)
+    )
     for model in (plain, remat):
         model.compile("sgd", "mse", jit_compile=False)
         model.fit(random_images(4, 32, 32), np.ones((4, 5)), verbose=0)
@@ -391,10 +393,11 @@ def test_remat_under_compile_and_fit():
         np.testing.assert_allclose(values(remat)[path], value, atol=1e-4)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_stays_close(policy):
-    exact, mixed = randomize(small()), small(dtype=policy)
-    mixed.set_weights(exact.get_weights())
+@pytest.mark.parametrize(
+    "policy, tolerance", [("mixed_bfloat16", 3e-2), ("mixed_float16", 4e-3)]
+)
+def test_mixed_precision_stays_close(policy, tolerance):
+    exact, mixed = randomize(small()), randomize(small(dtype=policy))
     assert {weight.dtype for weight in mixed.weights} == {"float32"}
     images = random_images(2, 40, 48)
     names = ["block4", "pre_logits", "logits"]
@@ -403,11 +406,11 @@ def test_mixed_precision_stays_close(policy):
     dtypes = [keras.backend.standardize_dtype(got[n].dtype) for n in names]
     # The head, and the mean before it, compute in float32.
     assert dtypes == [policy[6:], "float32", "float32"]
-    tolerance = {"mixed_bfloat16": 5e-2, "mixed_float16": 1e-2}[policy]
     for name in names:
         reference = numpy_of(want[name])
-        error = abs(numpy_of(got[name]) - reference).max()
-        assert 0 < error < tolerance * abs(reference).max(), name
+        error = np.linalg.norm(numpy_of(got[name]) - reference)
+        print("ERR", policy, name, error/np.linalg.norm(reference))
+        assert 0 < error < tolerance * np.linalg.norm(reference), name
 
 
 def test_one_model_takes_any_image_size():
