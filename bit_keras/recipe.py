@@ -169,8 +169,8 @@ def override(recipe: Recipe, assignment: str) -> Recipe:
 
     Example:
 
-    >>> override(Recipe(name="r"), "schedule.boundaries=10,20").schedule.boundaries
-    (10, 20)
+    >>> override(Recipe(name="r"), "schedule.steps=20").schedule.steps
+    20
     """
     path, equals, text = assignment.partition("=")
     if not equals:

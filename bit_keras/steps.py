@@ -92,7 +92,8 @@ class Steps:
 
     Example:
 
-    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)])
+    >>> from keras import layers
+    >>> model = keras.Sequential([layers.Flatten(), layers.Dense(2)])
     >>> model.build((None, 4, 4, 3))
     >>> recipe = Recipe("demo")
     >>> strategy = tf.distribute.get_strategy()

@@ -1,7 +1,6 @@
 """The training loop: steps, logs, evaluations, checkpoints, resume."""
 
 import dataclasses
-import importlib.util
 import logging
 import math
 import signal
@@ -17,6 +16,7 @@ from bit_keras import checkpoints, models, optimizer
 from bit_keras.data.batches import BadImages, eval_batches, train_batches
 from bit_keras.data.sources import Source
 from bit_keras.distribution import distribute
+from bit_keras.logbook import Logbook, Sums
 from bit_keras.progress import Progress, duration
 from bit_keras.recipe import Recipe
 from bit_keras.steps import Steps
@@ -106,7 +106,6 @@ class _Trainer:
         self.log_every = _every(run.log_every, self.total, 20, 100)
         self.eval_every = _every(run.eval_every, self.total, 5, 5000)
         self.save_every = _every(run.checkpoint_every, self.total, 10, 1000)
-        self.board = self._tensorboard()
         with strategy.scope():
             self.model = build_model(recipe, train_source.num_classes)
             self.optimizer = optimizer.from_recipe(recipe)
@@ -117,12 +116,6 @@ class _Trainer:
     @property
     def step(self) -> int:
         return int(self.steps.step.numpy())
-
-    def _tensorboard(self) -> Any:
-        if importlib.util.find_spec("tensorboard") is None:
-            return None
-        path = str(self.workdir.path / "tensorboard")
-        return tf.summary.create_file_writer(path)
 
     def _checkpoints(self) -> tf.train.CheckpointManager:
         def by_path(variables: list) -> tf.train.Checkpoint:
@@ -159,18 +152,18 @@ class _Trainer:
     def run(self) -> dict[str, Any]:
         began = time.monotonic()
         progress = Progress(self.total, self.step)
+        log = Logbook(self.workdir, progress, self.total)
         handlers = {
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
         try:
-            self._loop(progress)
+            self._loop(log)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             progress.close()
-            if self.board:
-                self.board.close()
+            log.close()
         return self._finish(time.monotonic() - began)
 
     def _on_signal(self, signum: int, frame: Any) -> None:
@@ -178,28 +171,29 @@ class _Trainer:
         # A second signal acts at once.
         signal.signal(signum, signal.SIG_DFL)
 
-    def _loop(self, progress: Progress) -> None:
+    def _loop(self, log: Logbook) -> None:
         batches = train_batches(
             self.train_source, self.recipe, self.step, self.bad
         )
         batches = iter(
             distribute(self.strategy, batches, self.recipe.run.batch_size)
         )
-        interval, speed = _Interval(), 0.0
+        sums, speed, calls = Sums(), 0.0, 0
         while (step := self.step) < self.total:
             count = self._count(step, speed)
             began = time.monotonic()
-            sums, bad_step = self._call(batches, count)
+            new, bad_step = self._call(batches, count)
             seconds = time.monotonic() - began
             # The first call also traces and compiles: not a speed.
-            speed = count / seconds if interval.calls else 0.0
+            speed = count / seconds if calls else 0.0
+            calls += 1
             self._check_finite(int(bad_step))
-            interval.add(sums, seconds, count)
+            sums.add(new, count, seconds)
             step = self.step
-            progress.update(step, f"loss {interval.loss:.3f}")
+            log.progress.update(step, f"loss {sums.loss:.3f}")
             if step % self.log_every == 0 or step == self.total:
-                self._log(interval, progress, step)
-                interval = _Interval(calls=1)
+                self._log(log, sums, step)
+                sums = Sums()
             due = [
                 step % every == 0 or step == self.total
                 for every in (self.eval_every, self.save_every)
@@ -212,7 +206,7 @@ class _Trainer:
                 self._save()
                 raise Interrupted(self.signum, step)
             if due[0]:
-                self._evaluate(progress, step)
+                self._evaluate(log, step)
             if due[1]:
                 self._save()
 
@@ -255,59 +249,24 @@ class _Trainer:
         seen = step * self.recipe.run.batch_size
         return round(seen / self.train_source.num_examples, 4)
 
-    def _log(self, interval: "_Interval", progress: Progress, step: int) -> None:
-        row = {
-            "kind": "train",
-            "step": step,
-            "epoch": self._epoch(step),
-            "loss": interval.loss,
-            "top1": interval.top1,
-            "learning_rate": self._rate(step - 1),
-            "images_per_second": round(
-                interval.steps * self.recipe.run.batch_size / interval.seconds,
-                1,
-            ),
-            "bad_images": self.bad.count,
-        }
-        self._record(row)
-        progress.line(
-            f"step {step}/{self.total}",
-            f"epoch {row['epoch']:.2f}",
-            f"loss {row['loss']:.4f}",
-            f"top-1 {row['top1']:.4f}",
-            f"lr {row['learning_rate']:.3g}",
-            f"{row['images_per_second']:.0f} images/s",
-            f"ETA {progress.eta(step)}",
+    def _log(self, log: Logbook, sums: Sums, step: int) -> None:
+        images = sums.steps * self.recipe.run.batch_size
+        log.train_row(
+            step,
+            self._epoch(step),
+            sums,
+            self._rate(step - 1),
+            images_per_second=round(images / sums.seconds, 1),
+            bad_images=self.bad.count,
         )
 
-    def _record(self, row: dict[str, Any]) -> None:
-        self.workdir.append(row)
-        if self.board is None:
-            return
-        with self.board.as_default(step=row["step"]):
-            for name, value in row.items():
-                if isinstance(value, float):
-                    tf.summary.scalar(f"{row['kind']}/{name}", value)
-
-    def _evaluate(self, progress: Progress, step: int) -> None:
+    def _evaluate(self, log: Logbook, step: int) -> None:
         if self.eval_source is None:
             return
-        row = {
-            "kind": "eval",
-            "step": step,
-            "epoch": self._epoch(step),
-            "split": self.eval_source.split,
-            **self._measure(progress, step),
-        }
-        self._record(row)
-        progress.line(
-            f"step {step}/{self.total}",
-            f"{row['split']}: top-1 {row['top1']:.4f}",
-            f"loss {row['loss']:.4f}",
-            f"{row['examples']} examples",
-        )
-        if row["top1"] > self.best:
-            self.best = row["top1"]
+        measured = self._measure(log.progress, step)
+        log.eval_row(step, self._epoch(step), measured)
+        if measured["top1"] > self.best:
+            self.best = measured["top1"]
             checkpoints.save(self.model, self.workdir.path / "best.npz")
 
     def _measure(self, progress: Progress, step: int) -> dict[str, Any]:
@@ -316,17 +275,18 @@ class _Trainer:
         size = math.ceil(size / replicas) * replicas
         bad = BadImages(self.bad.policy)
         dataset = eval_batches(self.eval_source, self.recipe, size, bad)
-        seen = _Interval()
+        seen = Sums()
         try:
             for batch in distribute(self.strategy, dataset, size):
-                seen.add(self.steps.evaluate(batch), 0.0, 1)
-                done = min(1, seen.calls * size / self.eval_source.num_examples)
+                seen.add(self.steps.evaluate(batch), 1)
+                done = min(1, seen.steps * size / self.eval_source.num_examples)
                 progress.update(step, f"evaluating {done:.0%}")
         except tf.errors.OpError as error:
             bad.raise_if_any()
             raise ValueError(_reason(error)) from error
         bad.raise_if_any()
         return {
+            "split": self.eval_source.split,
             "loss": seen.loss,
             "top1": seen.top1,
             "examples": int(seen.weight),
@@ -357,34 +317,6 @@ class _Trainer:
         self.workdir.finish(result)
         self.tell(f"Finished in {duration(seconds)}: {self.workdir.path}")
         return result
-
-
-@dataclasses.dataclass
-class _Interval:
-    """Sums since the last logged row."""
-
-    total_loss: float = 0.0
-    correct: float = 0.0
-    weight: float = 0.0
-    seconds: float = 0.0
-    steps: int = 0
-    calls: int = 0
-
-    def add(self, sums: dict, seconds: float, steps: int) -> None:
-        self.total_loss += float(sums["loss"])
-        self.correct += float(sums["correct"])
-        self.weight += float(sums["weight"])
-        self.seconds += seconds
-        self.steps += steps
-        self.calls += 1
-
-    @property
-    def loss(self) -> float:
-        return self.total_loss / max(self.weight, 1.0)
-
-    @property
-    def top1(self) -> float:
-        return self.correct / max(self.weight, 1.0)
 
 
 def build_model(recipe: Recipe, num_classes: int) -> keras.Model:

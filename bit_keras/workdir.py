@@ -1,12 +1,12 @@
 """A run's directory: what is in it, and when it may be used again.
 
-    recipe.json     recipe, data, versions, command: everything to repeat it
-    metrics.jsonl   one row per logged step and per evaluation
-    labels.txt      class names, one per line
-    checkpoints/    the last few states of training
-    best.npz        weights of the best evaluation (official key names)
-    final.npz       weights after the last step
-    result.json     written last: the run has finished
+recipe.json     recipe, data, versions, command: everything to repeat it
+metrics.jsonl   one row per logged step and per evaluation
+labels.txt      class names, one per line
+checkpoints/    the last few states of training
+best.npz        weights of the best evaluation (official key names)
+final.npz       weights after the last step
+result.json     written last: the run has finished
 """
 
 import dataclasses

@@ -54,7 +54,11 @@ EARLY = {
         2,
         'run.batch_size must be of type int; got "many"',
     ),
-    "no assignment": (("--recipe=bit_m", "--set=xla"), 2, "section.field=value"),
+    "no assignment": (
+        ("--recipe=bit_m", "--set=xla"),
+        2,
+        "section.field=value",
+    ),
     "no dataset": (("--recipe=transfer",), 2, "needs --dataset"),
     "negative": (("--recipe=bit_m", "--steps=-3"), 2, "--steps must be >= 1"),
     "inexact": (
@@ -247,9 +251,7 @@ def test_a_folder_with_corrupt_images_trains_and_counts_them(tmp_path, capfd):
     bad = ("train/dark/3.jpg", "train/light/7.jpg", "test/dark/1.jpg")
     image_folder(tmp_path / "images", bad)
     dataset = f"--dataset={tmp_path / 'images'}"
-    code = run(
-        tmp_path / "run", dataset, "--eval-split=test", "--batch-size=8"
-    )
+    code = run(tmp_path / "run", dataset, "--eval-split=test", "--batch-size=8")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     last = rows(tmp_path / "run")[-1]
     assert code == 0

@@ -89,21 +89,29 @@ def assert_equal(batches: list[dict], expected: list[dict]) -> None:
             np.testing.assert_array_equal(one[key], other[key], key)
 
 
-@pytest.mark.parametrize("train", ["inception_crop", "resize_crop"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "train"),
+    [("indexed", "inception_crop"), ("streamed", "resize_crop")],
+)
 def test_resume_is_bit_equal(kind, train):
     images = [noise(i) for i in range(11)]
     source = source_of(images, [i % 3 for i in range(11)], kind)
     recipe = recipe_of(4, train=train, mixup_alpha=0.5)
     whole = taken(train_batches(source, recipe, 0, BadImages()), 7)
     assert len({batch["mix"][0] for batch in whole}) == 7
-    for start in (1, 3, 6):
+    for start in (1, 6):
         rest = train_batches(source, recipe, start, BadImages())
         assert_equal(taken(rest, 7 - start), whole[start:])
-    other = dataclasses.replace(recipe, run=Run(batch_size=4, seed=4))
-    first = taken(train_batches(source, other, 0, BadImages()), 1)[0]
-    assert not np.array_equal(first["image"], whole[0]["image"])
-    assert first["mix"][0] != whole[0]["mix"][0]
+
+
+def test_seed_changes_order_and_mixing():
+    source = source_of([noise(i) for i in range(11)], [0] * 11, "indexed")
+    recipe = recipe_of(4, mixup_alpha=0.5)
+    (first,) = taken(train_batches(source, recipe, 0, BadImages()), 1)
+    recipe = dataclasses.replace(recipe, run=Run(batch_size=4, seed=4))
+    (other,) = taken(train_batches(source, recipe, 0, BadImages()), 1)
+    assert not np.array_equal(first["image"], other["image"])
+    assert first["mix"][0] != other["mix"][0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,7 +149,7 @@ def test_an_image_is_augmented_anew_in_each_epoch():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [1, 7, 8, 75])
+@pytest.mark.parametrize("count", [1, 8, 75])
 def test_evaluation_sees_every_example_once(count, kind):
     images = [png(i) for i in range(count)]
     source = source_of(images, [i % 3 for i in range(count)], kind)
@@ -251,9 +259,8 @@ def test_evaluation_skips_corrupt_images(folder, caplog):
     assert len(caplog.messages) == 3
 
 
-@pytest.mark.parametrize("train", ["inception_crop", "resize_crop"])
-def test_training_goes_on_around_corrupt_images(folder, train):
-    recipe = recipe_of(16, train=train)
+def test_training_goes_on_around_corrupt_images(folder):
+    recipe = recipe_of(16)
     source = open_source(str(folder), "train")
     clean = taken(train_batches(source, recipe, 0, BadImages()), 5)
     for name in ("class1/13.jpeg", "class2/17.jpeg", "class2/38.png"):
@@ -272,7 +279,7 @@ def test_training_goes_on_around_corrupt_images(folder, train):
     assert_equal(later, batches[3:])
 
 
-@pytest.mark.parametrize("position", [0, 5, 31, 32, 34])
+@pytest.mark.parametrize("position", [0, 31, 33])
 def test_nothing_is_lost_without_the_optimizer_of_tf_data(position):
     # It fuses map and batch, which changes what follows an error.
     images = [png(i) for i in range(35)]
@@ -340,9 +347,8 @@ def test_policy_skip_does_not_raise():
     assert bad.count == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("label", [3, -1])
-def test_label_outside_its_range(label, kind):
+@pytest.mark.parametrize(("kind", "label"), [("indexed", 3), ("streamed", -1)])
+def test_label_outside_its_range(kind, label):
     labels = [0, 1, 2, label, 1]
     source = source_of([png(i) for i in range(5)], labels, kind)
     for dataset in (

@@ -1,0 +1,154 @@
+"""The arguments of python -m bit_keras.train."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from absl.flags import argparse_flags
+
+from bit_keras.recipe import did_you_mean
+
+_EPILOG = """\
+examples:
+  python -m bit_keras.train --recipe bit_m --smoke
+  python -m bit_keras.train --recipe bit_m --workdir runs/m
+  python -m bit_keras.train --recipe transfer --dataset cifar10 \\
+      --model bit_r50x1 --init bit_r50x1.i21k --workdir runs/c10
+
+The same command again resumes an interrupted run.
+exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 loss not finite,
+  130 stopped by Ctrl-C, 143 stopped by SIGTERM (both after saving)
+"""
+
+
+class _Parser(argparse_flags.ArgumentParser):
+    """Suggests the closest flag for one that does not exist."""
+
+    def error(self, message: str) -> NoReturn:
+        prefix, _, unknown = message.partition("unrecognized arguments: ")
+        if unknown and not prefix:
+            word = unknown.split()[0].split("=")[0]
+            known = [o for a in self._actions for o in a.option_strings]
+            message = f"unknown argument {word}.{did_you_mean(word, known)}"
+        self.exit(2, f"error: {message} See --help.\n")
+
+
+def parser(recipe_names: Sequence[str]) -> argparse.ArgumentParser:
+    """Returns the command line's parser.
+
+    Args:
+        recipe_names: For the help text.
+
+    Example:
+
+    >>> parser(["bit_m"]).parse_args(["--recipe", "bit_m"]).recipe
+    'bit_m'
+    """
+    made = _Parser(
+        prog="python -m bit_keras.train",
+        description="Pre-train or transfer an image backbone by a recipe.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_what(made.add_argument_group("what to train"), recipe_names)
+    _add_how(made.add_argument_group("how to run it"))
+    return made
+
+
+def _add_what(group: Any, recipe_names: Sequence[str]) -> None:
+    add = group.add_argument
+    add("--recipe", required=True, help=f"one of {', '.join(recipe_names)}")
+    add(
+        "--dataset",
+        help="TFDS name[/config][:version], a folder of images (split/class/"
+        "image or class/image), a CSV of path,label, digits, or shapes",
+    )
+    add("--data-dir", help="where TFDS data are prepared")
+    add("--train-split", help="such as train or train[:90%%]")
+    add(
+        "--eval-split", help="such as test or train[90%%:]; none: no evaluation"
+    )
+    add("--label", help="feature, CSV column or factor that is the label")
+    add("--model", help="such as bit_r50x1; the wrong name lists them all")
+    add(
+        "--init",
+        help="weights to start from: released name such as bit_r50x1.i21k, "
+        "file (.npz .h5 .weights.h5 .keras) or finished run directory",
+    )
+    add("--resolution", type=int, metavar="PIXELS", help="side the model sees")
+    add("--steps", type=int, help="length; the schedule keeps its proportions")
+    add(
+        "--batch-size",
+        type=int,
+        help="images per step; scales the learning rate, not the steps",
+    )
+    add(
+        "--examples-per-class",
+        type=int,
+        metavar="K",
+        help="train on a balanced few-shot subset",
+    )
+    add("--subset-seed", type=int, help="which few-shot subset")
+    add("--seed", type=int, help="of weights, order and augmentation")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        dest="overrides",
+        help="override any field of the recipe; may be repeated",
+    )
+    add(
+        "--smoke",
+        action="store_true",
+        help="a one-minute run: bit_tiny on shapes, 100 steps, unless said",
+    )
+
+
+def _add_how(group: Any) -> None:
+    add = group.add_argument
+    add("--workdir", help="default: runs/RECIPE-MODEL-DATASET")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="discard the run that is in the workdir",
+    )
+    add("--strategy", help="auto, one, mirrored, multiworker or tpu")
+    add(
+        "--tpu",
+        default="",
+        metavar="NAME",
+        help="of the TPU for --strategy tpu",
+    )
+    add("--micro-batch", type=int, help="images at once per device; exact")
+    add("--precision", help="float32, mixed_bfloat16 or mixed_float16")
+    add("--remat", action="store_true", help="recompute units to save memory")
+    add("--xla", action="store_true", help="compile the step with XLA")
+    add(
+        "--deterministic", action="store_true", help="bit-equal repeats; slower"
+    )
+    add("--on-bad-image", help="skip (default) or error")
+
+
+# Arguments that are plain overrides of one recipe field.
+FIELDS = {
+    "data_dir": "data.data_dir",
+    "train_split": "data.train_split",
+    "eval_split": "data.eval_split",
+    "label": "data.label",
+    "examples_per_class": "data.examples_per_class",
+    "subset_seed": "data.subset_seed",
+    "on_bad_image": "data.on_bad_image",
+    "model": "model.name",
+    "init": "model.init",
+    "remat": "model.remat",
+    "resolution": "preprocess.crop",
+    "steps": "schedule.steps",
+    "seed": "run.seed",
+    "strategy": "run.strategy",
+    "micro_batch": "run.micro_batch",
+    "precision": "run.precision",
+    "xla": "run.xla",
+    "deterministic": "run.deterministic",
+}
