@@ -46,6 +46,11 @@ class Progress:
             self._bar, self._task = _bar(total, start, self.stream)
             self._bar.start()
 
+    def restart(self, step: int) -> None:
+        """Counts the speed from here: what came before was compilation."""
+        self.start = step
+        self.began = time.monotonic()
+
     def update(self, step: int, note: str = "") -> None:
         """Moves the bar of a terminal; elsewhere does nothing."""
         if self._bar:
@@ -83,5 +88,7 @@ def _bar(total: int, start: int, stream: TextIO) -> tuple:
         progress.TimeRemainingColumn(elapsed_when_finished=True),
         progress.TextColumn("{task.fields[note]}", markup=False),
     )
-    bar = progress.Progress(*columns, console=console.Console(file=stream))
+    # Emoji would replace parts of paths such as ":a:".
+    out = console.Console(file=stream, emoji=False)
+    bar = progress.Progress(*columns, console=out)
     return bar, bar.add_task("", total=total, completed=start, note="")

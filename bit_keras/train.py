@@ -152,6 +152,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from bit_keras import distribution, trainer, workdir
     from bit_keras.data.pair import open_sources
 
+    # Deprecations inside TFDS are nothing a user can act on.
+    tf.get_logger().setLevel("ERROR")
     if recipe.run.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.strategy(recipe.run.strategy, args.tpu)

@@ -185,7 +185,10 @@ class _Trainer:
             new, bad_step = self._call(batches, count)
             seconds = time.monotonic() - began
             # The first call also traces and compiles: not a speed.
-            speed = count / seconds if calls else 0.0
+            if calls:
+                speed = count / seconds
+            else:
+                log.progress.restart(self.step)
             calls += 1
             self._check_finite(int(bad_step))
             sums.add(new, count, seconds)
@@ -344,5 +347,14 @@ def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
 
 def _reason(error: tf.errors.OpError) -> str:
     """The part of a TensorFlow error that a user can act on."""
-    lines = [line for line in str(error.message).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    # Around it: a headline, the Python stack of each node, node names.
+    noise = ("Graph execution error", "Detected at", "File ", "[[", "<stack")
+    lines = [line.strip() for line in str(error.message).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(noise)]
+    reason = lines[0].split("}} ")[-1] if lines else "no reason given"
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return (
+            f"Out of memory: {reason}. Use --micro-batch (exact), --remat or "
+            "--precision mixed_bfloat16."
+        )
+    return f"{type(error).__name__}: {reason}"

@@ -299,3 +299,24 @@ def test_every_recipe_has_a_smoke_run(tmp_path, recipe):
     )
     assert code == 0
     assert (tmp_path / "final.npz").exists()
+
+
+def test_a_label_outside_the_classes_names_the_example(tmp_path, capfd):
+    import dataclasses
+
+    from bit_keras import distribution, recipes, trainer
+    from bit_keras.data.sources import open_source
+    from bit_keras.workdir import Workdir
+
+    source = open_source("digits", "train")
+    nine = dataclasses.replace(source, class_names=source.class_names[:9])
+    args = train.parser().parse_args([*TINY])
+    recipe = recipes.load("transfer").finish(
+        train.build_recipe(args)[1], nine.num_examples, nine.image_size
+    )
+    with Workdir(tmp_path) as workdir:
+        workdir.claim(recipe, {"data": {}})
+        with pytest.raises(ValueError, match=r"outside 0 to 8.*digits/\d+"):
+            trainer.train(
+                recipe, nine, None, workdir, distribution.strategy("one")
+            )

@@ -11,16 +11,8 @@ Expected: after HyperRule fine-tuning 87.54 % top-1 on ImageNet, 99.37 % on
     CIFAR-10, 76.29 % on VTAB-1k (Table 1), with JFT-300M upstream.
 """
 
-from bit_keras.recipe import (
-    Data,
-    Model,
-    Optimizer,
-    Preprocess,
-    Recipe,
-    Run,
-    Schedule,
-)
-from bit_keras.recipes.upstream import BATCH_SIZE, finish_upstream
+from bit_keras.recipe import Data, Model, Recipe
+from bit_keras.recipes.upstream import finish_upstream, upstream_recipe
 
 # Section 3.3: "40 epochs and decay ... after 10, 23, 30 and 37 epochs".
 EPOCHS = 40
@@ -35,19 +27,11 @@ def recipe() -> Recipe:
     >>> recipe().model.name
     'bit_r152x4'
     """
-    return Recipe(
+    return upstream_recipe(
         name="bit_l",
         # Section 3.3: ResNet-152, every hidden layer four times as wide.
         model=Model(name="bit_r152x4"),
         data=Data(dataset=None),
-        # Section 3.3; MixUp only ever downstream.
-        preprocess=Preprocess(
-            train="inception_crop", crop=224, flip=True, mixup_alpha=0.0
-        ),
-        optimizer=Optimizer(momentum=0.9, weight_decay=1e-4),
-        # Section 3.3: 0.03, times batch size / 256.
-        schedule=Schedule(learning_rate=0.03 * BATCH_SIZE / 256, decay=0.1),
-        run=Run(batch_size=BATCH_SIZE),
         # Section 3.1: 1.26 labels per image on average.
         loss="sigmoid",
     )

@@ -16,16 +16,8 @@ Expected: after HyperRule fine-tuning R50x1 reaches 80.68 % top-1 on ImageNet
 The paper's own network is R152x4 (`--model bit_r152x4`).
 """
 
-from bit_keras.recipe import (
-    Data,
-    Model,
-    Optimizer,
-    Preprocess,
-    Recipe,
-    Run,
-    Schedule,
-)
-from bit_keras.recipes.upstream import BATCH_SIZE, finish_upstream
+from bit_keras.recipe import Data, Model, Recipe
+from bit_keras.recipes.upstream import finish_upstream, upstream_recipe
 
 # Section 3.3: "90 epochs and decay ... at 30, 60 and 80 epochs".
 EPOCHS = 90
@@ -40,20 +32,12 @@ def recipe() -> Recipe:
     >>> recipe().loss
     'sigmoid'
     """
-    return Recipe(
+    return upstream_recipe(
         name="bit_m",
         # big_vision's bit_i21k starts the head at bias -10:
         # `--set model.head_bias=-10`.  The paper speaks of none.
         model=Model(name="bit_r50x1"),
         data=Data(dataset="imagenet21k"),
-        # Section 3.3; MixUp only ever downstream.
-        preprocess=Preprocess(
-            train="inception_crop", crop=224, flip=True, mixup_alpha=0.0
-        ),
-        optimizer=Optimizer(momentum=0.9, weight_decay=1e-4),
-        # Section 3.3: 0.03, times batch size / 256.
-        schedule=Schedule(learning_rate=0.03 * BATCH_SIZE / 256, decay=0.1),
-        run=Run(batch_size=BATCH_SIZE),
         # Said by an author in google-research/big_transfer issue 26.
         loss="sigmoid",
     )

@@ -17,16 +17,8 @@ The paper's own network is R152x4 (`--model bit_r152x4`); R50x1 is the default
 here because it is what most people can afford.
 """
 
-from bit_keras.recipe import (
-    Data,
-    Model,
-    Optimizer,
-    Preprocess,
-    Recipe,
-    Run,
-    Schedule,
-)
-from bit_keras.recipes.upstream import BATCH_SIZE, finish_upstream
+from bit_keras.recipe import Data, Model, Recipe
+from bit_keras.recipes.upstream import finish_upstream, upstream_recipe
 
 # Section 3.3: "90 epochs and decay ... at 30, 60 and 80 epochs".
 EPOCHS = 90
@@ -41,19 +33,11 @@ def recipe() -> Recipe:
     >>> recipe().schedule.learning_rate
     0.48
     """
-    return Recipe(
+    return upstream_recipe(
         name="bit_s",
         model=Model(name="bit_r50x1"),
         # The public test split has no labels.
         data=Data(dataset="imagenet2012", eval_split="validation"),
-        # Section 3.3; MixUp only ever downstream.
-        preprocess=Preprocess(
-            train="inception_crop", crop=224, flip=True, mixup_alpha=0.0
-        ),
-        optimizer=Optimizer(momentum=0.9, weight_decay=1e-4),
-        # Section 3.3: 0.03, times batch size / 256.
-        schedule=Schedule(learning_rate=0.03 * BATCH_SIZE / 256, decay=0.1),
-        run=Run(batch_size=BATCH_SIZE),
         # The paper does not say; as in big_vision's bit_i1k.
         loss="softmax",
     )

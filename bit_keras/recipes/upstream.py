@@ -1,16 +1,46 @@
-"""Schedule arithmetic that the three upstream recipes share.
+"""What the three upstream recipes share.
 
 Not a recipe itself.  Sections of arXiv 1912.11370.
 """
 
 import dataclasses
 
-from bit_keras.recipe import Recipe
+from bit_keras.recipe import (
+    Data,
+    Model,
+    Optimizer,
+    Preprocess,
+    Recipe,
+    Run,
+    Schedule,
+)
 
 # Section 3.3: "a global batch size of 4096".
 BATCH_SIZE = 4096
 # Section 3.3: "linear learning rate warm-up for 5000 optimization steps".
 WARMUP_STEPS = 5000
+
+
+def upstream_recipe(name: str, model: Model, data: Data, loss: str) -> Recipe:
+    """Returns what all upstream training shares, section 3.3.
+
+    >>> upstream_recipe("mine", Model(), Data(), "softmax").run.batch_size
+    4096
+    """
+    return Recipe(
+        name=name,
+        model=model,
+        data=data,
+        # MixUp only ever downstream.
+        preprocess=Preprocess(
+            train="inception_crop", crop=224, flip=True, mixup_alpha=0.0
+        ),
+        optimizer=Optimizer(momentum=0.9, weight_decay=1e-4),
+        # 0.03, times batch size / 256.
+        schedule=Schedule(learning_rate=0.03 * BATCH_SIZE / 256, decay=0.1),
+        run=Run(batch_size=BATCH_SIZE),
+        loss=loss,
+    )
 
 
 def whole_steps(epochs: int, num_examples: int) -> int:

@@ -1,0 +1,202 @@
+"""Strategies by name; what needs a fresh TensorFlow runs in a process."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+import tensorflow as tf
+
+from bit_keras import distribution
+from bit_keras.distribution import describe, distribute, strategy
+
+
+def start(program: str, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **environment},
+    )
+
+
+def output(process: subprocess.Popen, timeout: float) -> str:
+    try:
+        out, errors = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors[-2000:]
+    return out.strip()
+
+
+def test_one_device():
+    made = strategy("one")
+    assert isinstance(made, tf.distribute.OneDeviceStrategy)
+    assert made.num_replicas_in_sync == 1
+
+
+@pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="for CPUs"
+)
+def test_auto_on_a_cpu_is_one_device():
+    made = strategy()
+    assert isinstance(made, tf.distribute.OneDeviceStrategy)
+    (device,) = made.extended.worker_devices
+    assert "CPU:0" in device
+    assert describe(made) == "1 x CPU (OneDeviceStrategy)"
+
+
+def test_unknown_name():
+    message = 'got "miror". Did you mean "mirrored"\\?'
+    with pytest.raises(ValueError, match=message) as caught:
+        strategy("miror")
+    for name in ("auto", "one", "mirrored", "multiworker", "tpu"):
+        assert name in str(caught.value)
+
+
+MIRRORED = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+from bit_keras.distribution import distribute, strategy
+made = strategy("mirrored")
+print(type(made).__name__, made.num_replicas_in_sync)
+print(strategy("auto").num_replicas_in_sync)
+dataset = tf.data.Dataset.range(12).batch(6).map(lambda x: {"x": x})
+for batch in distribute(made, dataset, 6):
+    print([x.numpy().tolist() for x in made.experimental_local_results(
+        batch["x"])])
+total = made.reduce("SUM", made.run(lambda: tf.constant(2.5)), axis=None)
+print(float(total))
+"""
+
+
+def test_mirrored_on_two_logical_cpus():
+    lines = output(start(MIRRORED), timeout=120).splitlines()
+    assert lines == [
+        "MirroredStrategy 2",
+        "1",
+        "[[0, 1, 2], [3, 4, 5]]",
+        "[[6, 7, 8], [9, 10, 11]]",
+        "5.0",
+    ]
+
+
+WORKER = """
+import tensorflow as tf
+# As the command does: nothing imported may set up TensorFlow's devices.
+from bit_keras import trainer
+from bit_keras.distribution import distribute, strategy
+made = strategy("multiworker")
+print(type(made).__name__, made.num_replicas_in_sync)
+dataset = tf.data.Dataset.range(8).batch(4).map(lambda x: {"x": x})
+batch = next(iter(distribute(made, dataset, 4)))
+(mine,) = made.experimental_local_results(batch["x"])
+print(mine.numpy().tolist())
+@tf.function
+def total(x):
+    return made.reduce("SUM", made.run(tf.reduce_sum, (x,)), axis=None)
+print(int(total(batch["x"])))
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+@pytest.mark.slow
+def test_multiworker_of_two_processes():
+    workers = [f"localhost:{port}" for port in free_ports(2)]
+    processes = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = {"cluster": {"worker": workers}, "task": task}
+        processes.append(start(WORKER, TF_CONFIG=json.dumps(config)))
+    try:
+        outputs = [output(process, timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    first = "CollectiveAllReduceStrategy 2"
+    assert [text.splitlines() for text in outputs] == [
+        [first, "[0, 1]", "6"],
+        [first, "[2, 3]", "6"],
+    ]
+
+
+def test_each_worker_keeps_its_rows(monkeypatch):
+    """Two workers of two devices each, played by one process."""
+    made = strategy("one")
+    batches = tf.data.Dataset.range(16).batch(8).map(lambda x: {"x": x})
+    monkeypatch.setattr(type(made), "num_replicas_in_sync", 4)
+    monkeypatch.setattr(
+        made, "distribute_datasets_from_function", lambda function: function
+    )
+    function = distribute(made, batches, 8)
+    dealt = [
+        [
+            batch["x"].tolist()
+            for batch in function(
+                tf.distribute.InputContext(2, worker, 4)
+            ).as_numpy_iterator()
+        ]
+        for worker in range(2)
+    ]
+    assert dealt == [
+        [[0, 1], [2, 3], [8, 9], [10, 11]],
+        [[4, 5], [6, 7], [12, 13], [14, 15]],
+    ]
+
+
+def test_tpu_without_a_tpu():
+    program = (
+        "import time; from bit_keras.distribution import strategy\n"
+        "began = time.monotonic()\n"
+        "try: strategy('tpu')\n"
+        "except ValueError as error: print(error)\n"
+        "print(time.monotonic() - began)"
+    )
+    message, seconds = output(start(program), timeout=90).splitlines()
+    assert message.startswith('strategy "tpu": no TPU named "local" answers')
+    assert "--strategy auto" in message
+    assert float(seconds) < 30
+
+
+@pytest.fixture
+def silent_server():
+    """A server that takes connections but never says a word."""
+    taken = []
+
+    def accept():
+        while True:
+            try:
+                taken.append(server.accept()[0])
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=10)
+    for connection in taken:
+        connection.close()
+
+
+def test_tpu_lookup_does_not_wait_for_ever(silent_server, monkeypatch):
+    monkeypatch.setenv("GCE_METADATA_IP", silent_server)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(distribution, "_LOOKUP_SECONDS", 0.5)
+    with pytest.raises(ValueError, match='no TPU named "mine" .*timed out'):
+        strategy("tpu", "mine")
+    assert socket.getdefaulttimeout() is None
