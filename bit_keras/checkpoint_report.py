@@ -117,7 +117,8 @@ def describe(shapes: Shapes) -> str:
 
 def _registered(blocks: tuple[int, ...], width: float, stem: str) -> str | None:
     """Returns the name of the registered BiT with these dimensions."""
-    for name, (_, arguments) in models._MODELS.items():
+    for name in models.names():
+        arguments = models.arguments(name)
         if (
             arguments.get("blocks") == blocks
             and arguments.get("width", 1) == width

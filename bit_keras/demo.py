@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# Upstream: 16 generated shapes.  The schedule is BiT-S's, scaled to 1200 steps;
+# Upstream: 16 generated shapes.  The schedule is BiT-S's, scaled to 900 steps;
 # batch 128 scales its learning rate to 0.015, a tiny network takes ten times
 # that.
 _UPSTREAM = (
@@ -22,7 +22,7 @@ _UPSTREAM = (
     "--model=bit_tiny",
     "--resolution=32",
     "--batch-size=128",
-    "--steps=1200",
+    "--steps=900",
     "--set=schedule.learning_rate=0.15",
 )
 # Downstream: scans of handwritten digits.  HyperRule gives 500 steps and no

@@ -1,6 +1,7 @@
 """From a source to batches: shuffled and endless, or each example once."""
 
 import logging
+import os
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -11,7 +12,7 @@ from bit_keras.data.sources import Source
 from bit_keras.recipe import Recipe
 
 # Examples prepared (and, if one of them is corrupt, sifted) together.
-_GROUP = 32
+_GROUP = 16
 
 Prepare = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -232,7 +233,8 @@ def _prepared(
         .batch(_GROUP)
         .interleave(
             group,
-            cycle_length=8,
+            # Groups in work at once; their order stays that of the input.
+        cycle_length=max(2, os.cpu_count() or 2),
             block_length=1,
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,

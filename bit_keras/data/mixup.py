@@ -30,8 +30,8 @@ def mixup(batch: dict, alpha: float, seed: tf.Tensor) -> dict:
     >>> mixed["partner"].numpy().tolist()
     [5, 3]
     """
-    # Beta from two Gamma draws, in float64: Gamma(0.1) underflows float32
-    # often enough to give 0 / 0 within one long run.
+    # Beta from two Gamma draws, in float64: those of a small alpha underflow
+    # float32, and what underflows becomes the smallest float: half and half.
     draws = tf.random.stateless_gamma((2,), seed, alpha, dtype=tf.float64)
     share = tf.cast(draws[0] / tf.reduce_sum(draws), tf.float32)
     weight = batch["weight"]

@@ -45,6 +45,16 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_MODELS))
 
 
+def arguments(name: str) -> dict[str, Any]:
+    """Returns the arguments that a registered name stands for.
+
+    >>> arguments("bit_r50x3")
+    {'blocks': (3, 4, 6, 3), 'width': 3}
+    """
+    check_name(name)
+    return dict(_MODELS[name][1])
+
+
 def check_name(name: str) -> None:
     """Raises a ValueError, with a suggestion, if no model is called `name`.
 

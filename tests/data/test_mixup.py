@@ -27,13 +27,16 @@ def shares(alpha: float, count: int) -> np.ndarray:
         "weight": tf.ones(2),
     }
 
-    @tf.function
     def share(step: tf.Tensor) -> tf.Tensor:
         seed = tf.stack([tf.constant(0, tf.int64), -1 - step])
         return mixup(pair, alpha, seed)["image"][0, 0, 0, 0]
 
-    steps = tf.range(count, dtype=tf.int64)
-    return tf.map_fn(share, steps, fn_output_signature=tf.float32).numpy()
+    @tf.function
+    def all_shares() -> tf.Tensor:
+        steps = tf.range(count, dtype=tf.int64)
+        return tf.map_fn(share, steps, fn_output_signature=tf.float32)
+
+    return all_shares().numpy()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -75,7 +78,8 @@ def test_one_share_per_batch_another_in_the_next():
         assert other[0] != first[0]
 
 
-@pytest.mark.parametrize("alpha", [0.1, 1.0])
+# With alpha 0.01, both Gamma draws underflow float32 in one batch out of six.
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 1.0])
 def test_share_is_beta_distributed(alpha):
     sample = shares(alpha, 4000)
     beta = stats.beta(alpha, alpha)
@@ -87,11 +91,10 @@ def test_share_is_beta_distributed(alpha):
     inner = sample[(sample > 1e-3) & (sample < 1 - 1e-3)]
     low, high = beta.cdf([1e-3, 1 - 1e-3])
     uniform = (beta.cdf(inner) - low) / (high - low)
-    assert len(uniform) > 1500
+    assert len(uniform) > 200
     assert stats.kstest(uniform, "uniform").pvalue > 1e-3
 
 
-# Both draws of Gamma(0.01) underflow float32 in one batch out of six.
 @pytest.mark.parametrize("alpha", [0.01, 0.1])
 def test_never_nan(alpha):
     sample = shares(alpha, 3000)

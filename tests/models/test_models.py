@@ -381,6 +381,7 @@ def test_remat_computes_every_unit_twice(monkeypatch):
     assert calls(remat=True) == calls(remat=False) + 1
 
 
+@pytest.mark.slow
 def test_remat_under_compile_and_fit():
     plain, remat = (
         randomize(models.create("bit_tiny", num_classes=5, remat=remat))
