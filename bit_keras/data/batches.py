@@ -234,7 +234,7 @@ def _prepared(
         .interleave(
             group,
             # Groups in work at once; their order stays that of the input.
-        cycle_length=max(2, os.cpu_count() or 2),
+            cycle_length=max(2, os.cpu_count() or 2),
             block_length=1,
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,

@@ -9,7 +9,7 @@ from keras import ops
 
 from bit_keras import models
 from bit_keras.layers import GroupNorm, StdConv2D
-from bit_keras.models import bit
+from bit_keras.models import bit, bottleneck
 
 # The table of the official networks: body, then with each head.
 PARAMETERS = {
@@ -159,7 +159,7 @@ def test_endpoints_have_the_shapes_they_declare(name):
 @pytest.mark.parametrize("size", [(64, 96), (45, 33), (32, 57)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_unit_shapes(size, stride):
-    unit = bit.BottleneckUnit(8, stride, groups=4)
+    unit = bottleneck.BottleneckUnit(8, stride, groups=4)
     x = np.ones((2, *size, 16), "float32")
     want = (2, -(-size[0] // stride), -(-size[1] // stride), 32)
     assert tuple(unit(x).shape) == want
@@ -171,7 +171,7 @@ def test_unit_shapes(size, stride):
 
 def test_unit_projects_only_where_it_must():
     def has_projection(channels, stride):
-        unit = bit.BottleneckUnit(8, stride, groups=4)
+        unit = bottleneck.BottleneckUnit(8, stride, groups=4)
         unit.build((None, None, None, channels))
         paths = [weight.path for weight in unit.weights]
         # Last, as the order of the official .h5 files asks.
@@ -312,7 +312,7 @@ def test_ablation_trains_under_compile_and_fit(norm, standardize):
     )
     kinds = {type(layer) for layer in model._flatten_layers()}
     assert (StdConv2D in kinds) == standardize
-    assert (bit.BatchNormRelu in kinds) == (norm == "batch")
+    assert (bottleneck.BatchNormRelu in kinds) == (norm == "batch")
     assert (GroupNorm in kinds) == (norm == "group")
     before = values(model)
     model.compile(

@@ -14,7 +14,7 @@ from keras import ops
 
 from bit_keras import layers
 from bit_keras.layers import GroupNorm
-from bit_keras.models import bit
+from bit_keras.models import bit, bottleneck
 
 TINY, R50_EVEN, R50_ODD = (
     "bit_tiny1111_32x32",
@@ -44,8 +44,8 @@ def case(parity, shared):
     return get
 
 
-def units(model: Model) -> list[bit.BottleneckUnit]:
-    return [x for x in model.layers if isinstance(x, bit.BottleneckUnit)]
+def units(model: Model) -> list[bottleneck.BottleneckUnit]:
+    return [x for x in model.layers if isinstance(x, bottleneck.BottleneckUnit)]
 
 
 def standardization_epsilon(epsilon: float) -> Trap:
@@ -88,7 +88,7 @@ def same_pool(model, monkeypatch):
 def same_convolutions(model, monkeypatch):
     pad = model.get_layer("root_block_pad")
     monkeypatch.setattr(pad, "call", lambda x: x)
-    monkeypatch.setattr(bit, "zero_pad", lambda x, pixels: x)
+    monkeypatch.setattr(bottleneck, "zero_pad", lambda x, pixels: x)
     root = model.get_layer("root_block_standardized_conv2d")
     for conv in [root, *(unit.b_conv for unit in units(model))]:
         monkeypatch.setattr(conv, "padding", "same")
