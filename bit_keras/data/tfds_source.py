@@ -149,7 +149,8 @@ def _image_feature(name: str, features: tfds.features.FeaturesDict) -> str:
     if len(images) != 1:
         raise ValueError(
             f"dataset: {name} must have an image feature; it has "
-            f"{', '.join(images) or 'none'} among {', '.join(features)}."
+            f"{', '.join(images) or 'none'} among "
+            f"{', '.join(sorted(features))}."
         )
     return images[0]
 

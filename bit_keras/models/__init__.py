@@ -30,6 +30,7 @@ def register(name: str, builder: str, **arguments: Any) -> None:
     >>> register("bit_r14x1", "bit_keras.models.bit:BiT", blocks=(1, 1, 1, 1))
     >>> "bit_r14x1" in names()
     True
+    >>> del _MODELS["bit_r14x1"]
     """
     if name in _MODELS:
         raise ValueError(f'A model named "{name}" is registered already.')
