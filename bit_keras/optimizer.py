@@ -164,7 +164,12 @@ def from_recipe(recipe: Recipe) -> keras.optimizers.Optimizer:
         options.weight_decay,
         options.head_weight_decay_multiplier,
         options.head_learning_rate_multiplier,
+        # Keras would number a second one of a process, and with it the names
+        # of its variables, by which checkpoints find them.
+        name="sgd",
     )
     if recipe.run.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(optimizer)
+        return keras.optimizers.LossScaleOptimizer(
+            optimizer, name="loss_scale"
+        )
     return optimizer

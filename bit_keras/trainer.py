@@ -102,6 +102,7 @@ class _Trainer:
         self.bad = BadImages(recipe.data.on_bad_image)
         self.signum = 0
         self.best = -1.0
+        self.evaluated = False
         run, self.total = recipe.run, recipe.schedule.steps
         self.log_every = _every(run.log_every, self.total, 20, 100)
         self.eval_every = _every(run.eval_every, self.total, 5, 5000)
@@ -137,9 +138,9 @@ class _Trainer:
         if latest:
             self.manager.checkpoint.restore(latest).assert_consumed()
             rows = self.workdir.rewind(self.step)
-            self.best = max(
-                (r["top1"] for r in rows if r["kind"] == "eval"), default=-1.0
-            )
+            evals = [row for row in rows if row["kind"] == "eval"]
+            self.best = max((row["top1"] for row in evals), default=-1.0)
+            self.evaluated = bool(evals) and evals[-1]["step"] == self.step
             self.tell(f"Resuming at step {self.step} from {latest}")
             return
         self.workdir.rewind(-1)
@@ -178,6 +179,9 @@ class _Trainer:
         batches = iter(
             distribute(self.strategy, batches, self.recipe.run.batch_size)
         )
+        # Interrupted before or during the evaluation of this step.
+        if self._due(self.step, self.eval_every) and not self.evaluated:
+            self._evaluate(log, self.step)
         sums, speed, calls = Sums(), 0.0, 0
         while (step := self.step) < self.total:
             count = self._count(step, speed)
@@ -194,24 +198,28 @@ class _Trainer:
             sums.add(new, count, seconds)
             step = self.step
             log.progress.update(step, f"loss {sums.loss:.3f}")
-            if step % self.log_every == 0 or step == self.total:
+            if self._due(step, self.log_every):
                 self._log(log, sums, step)
                 sums = Sums()
-            due = [
-                step % every == 0 or step == self.total
-                for every in (self.eval_every, self.save_every)
-            ]
-            if any(due) or self.signum:
+            evaluate = self._due(step, self.eval_every)
+            save = self._due(step, self.save_every)
+            if evaluate or save or self.signum:
                 # The loss tells of the weights before a step; what is saved
                 # or measured now are those after it.
                 self._check_finite(0 if self.steps.finite_weights() else step)
-            if self.signum:
-                self._save()
-                raise Interrupted(self.signum, step)
-            if due[0]:
+            self._stop_if_asked(step)
+            if evaluate:
                 self._evaluate(log, step)
-            if due[1]:
+            if save:
                 self._save()
+
+    def _due(self, step: int, every: int) -> bool:
+        return step > 0 and (step % every == 0 or step == self.total)
+
+    def _stop_if_asked(self, step: int) -> None:
+        if self.signum:
+            self._save()
+            raise Interrupted(self.signum, step)
 
     def _call(self, batches: Any, count: int) -> tuple:
         try:
@@ -284,6 +292,8 @@ class _Trainer:
                 seen.add(self.steps.evaluate(batch), 1)
                 done = min(1, seen.steps * size / self.eval_source.num_examples)
                 progress.update(step, f"evaluating {done:.0%}")
+                # An evaluation may outlast the grace of a preemption.
+                self._stop_if_asked(step)
         except tf.errors.OpError as error:
             bad.raise_if_any()
             raise ValueError(_reason(error)) from error

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ COMMAND = (
 )
 
 
-def start(workdir, *args):
+def start(workdir, *args, env=None):
     return subprocess.Popen(
         [
             sys.executable,
@@ -39,6 +40,7 @@ def start(workdir, *args):
         ],
         stderr=subprocess.PIPE,
         text=True,
+        env=env,
     )
 
 
@@ -159,3 +161,45 @@ def test_two_devices_give_the_weights_of_one(tmp_path, args):
         for name in ("one", "mirrored")
     ]
     assert results[0]["eval_examples"] == results[1]["eval_examples"] == 64
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_weights_of_one(tmp_path):
+    args = ("--steps=12", "--set=schedule.learning_rate=0.001")
+    finish(tmp_path / "alone", *args)
+    workers = [f"localhost:{port}" for port in free_ports(2)]
+    processes = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": workers}, "task": task})
+        processes.append(
+            start(
+                tmp_path / str(index),
+                *args,
+                "--strategy=multiworker",
+                env={**os.environ, "TF_CONFIG": config},
+            )
+        )
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], errors
+    alone = weights(tmp_path / "alone")
+    for index in range(2):
+        for key, value in weights(tmp_path / str(index)).items():
+            scale = np.abs(alone[key]).max()
+            np.testing.assert_allclose(
+                value, alone[key], rtol=1e-5, atol=1e-5 * scale, err_msg=key
+            )
+        result = json.loads((tmp_path / str(index) / "result.json").read_text())
+        assert result["eval_examples"] == 64

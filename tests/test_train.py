@@ -1,6 +1,8 @@
 """The command users type, in this process and as a process of its own."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -165,6 +167,39 @@ def test_init_takes_the_backbone_of_a_finished_run(tmp_path):
                 assert not b[key].any()
             else:
                 np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_a_signal_during_an_evaluation_loses_no_row(
+    tmp_path, monkeypatch, capfd
+):
+    from bit_keras.steps import Steps
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    often = "--set=run.eval_every=2"
+    assert run(whole, often) == 0
+    evaluate, calls = Steps.evaluate, []
+
+    def interrupted(self, batch):
+        calls.append(1)
+        # Two batches of 32 an evaluation: in the middle of the second one.
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(self, batch)
+
+    monkeypatch.setattr(Steps, "evaluate", interrupted)
+    assert run(cut, often) == 143
+    assert "Stopped at step 4, saved" in capfd.readouterr().err
+    monkeypatch.undo()
+    assert run(cut, often) == 0
+    kept = [
+        [(r["kind"], r["step"], r["top1"]) for r in rows(path)]
+        for path in (whole, cut)
+    ]
+    assert kept[0] == kept[1]
+    results = [
+        json.loads((path / "result.json").read_text()) for path in (whole, cut)
+    ]
+    assert results[0]["top1"] == results[1]["top1"] is not None
 
 
 def test_exploding_loss_names_step_rate_and_checkpoint(tmp_path, capfd):
