@@ -169,7 +169,5 @@ def from_recipe(recipe: Recipe) -> keras.optimizers.Optimizer:
         name="sgd",
     )
     if recipe.run.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(
-            optimizer, name="loss_scale"
-        )
+        return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     return optimizer

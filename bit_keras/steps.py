@@ -74,6 +74,10 @@ def _sums(kind: str, batch: dict, logits: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
+def _of_length(values: tf.Tensor, length: int) -> tf.Tensor:
+    return tf.ensure_shape(values, [length] + values.shape[1:].as_list())
+
+
 class Steps:
     """Trains and evaluates a model under a `tf.distribute` strategy.
 
@@ -119,9 +123,9 @@ class Steps:
         self.loss = recipe.loss
         self.batch_size = recipe.run.batch_size
         replicas = strategy.num_replicas_in_sync
-        self.micro_batch = recipe.run.micro_batch or (
-            self.batch_size // replicas
-        )
+        # Examples of a batch on one device.
+        self.share = self.batch_size // replicas
+        self.micro_batch = recipe.run.micro_batch or self.share
         if self.batch_size % (replicas * self.micro_batch):
             raise ValueError(
                 f"batch_size must be a multiple of {replicas} devices x "
@@ -193,7 +197,9 @@ class Steps:
         return sums
 
     def _all_gradients(self, batch: dict) -> tuple[list, dict]:
-        parts = batch["image"].shape[0] // self.micro_batch
+        parts = self.share // self.micro_batch
+        # Iterators over several workers forget the size of a batch.
+        batch = {k: _of_length(v, self.share) for k, v in batch.items()}
         if parts == 1:
             return self._part_gradients(batch)
         variables = self.model.trainable_variables
@@ -225,8 +231,7 @@ class Steps:
 
     def _part(self, values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         size = self.micro_batch
-        part = values[index * size : (index + 1) * size]
-        return tf.ensure_shape(part, [size] + values.shape[1:].as_list())
+        return _of_length(values[index * size : (index + 1) * size], size)
 
     def _part_gradients(self, batch: dict) -> tuple[list, dict]:
         variables = [v.value for v in self.model.trainable_variables]
