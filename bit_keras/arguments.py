@@ -58,7 +58,11 @@ def parser(recipe_names: Sequence[str]) -> argparse.ArgumentParser:
 
 def _add_what(group: Any, recipe_names: Sequence[str]) -> None:
     add = group.add_argument
-    add("--recipe", required=True, help=f"one of {', '.join(recipe_names)}")
+    add(
+        "--recipe",
+        required=True,
+        help=f"{', '.join(recipe_names)}, or recipe.json of a run to repeat",
+    )
     add(
         "--dataset",
         help="TFDS name[/config][:version], a folder of images (split/class/"
@@ -102,7 +106,7 @@ def _add_what(group: Any, recipe_names: Sequence[str]) -> None:
     add(
         "--smoke",
         action="store_true",
-        help="a one-minute run: bit_tiny on shapes, 100 steps, unless said",
+        help="a one-minute run: bit_tiny on shapes, 300 steps, unless said",
     )
 
 

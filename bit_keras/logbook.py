@@ -102,11 +102,11 @@ class Logbook:
         self._record(row)
         self.progress.line(
             f"step {step}/{self.total}",
-            f"epoch {epoch:.2f}",
-            f"loss {sums.loss:.4f}",
-            f"top-1 {sums.top1:.4f}",
-            f"lr {rate:.3g}",
-            f"{row['images_per_second']:.0f} images/s",
+            f"epoch {epoch:.1f}",
+            f"loss {sums.loss:.3f}",
+            f"top-1 {sums.top1:.3f}",
+            f"lr {rate:.2g}",
+            f"{row['images_per_second']:.0f} img/s",
             f"ETA {self.progress.eta(step)}",
         )
 

@@ -39,8 +39,8 @@ class Data:
     dataset: str | None = None
     data_dir: str | None = None
     train_split: str = "train"
-    # None: the source's test split, or else validation; "none": no evaluation.
-    eval_split: str | None = None
+    # "auto": the source's test split, or else validation; "none": none.
+    eval_split: str = "auto"
     # Feature (or CSV column, or factor of "shapes") that is the label.
     label: str = "label"
     # Balanced few-shot subset of the train split; None: all examples.

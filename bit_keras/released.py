@@ -93,9 +93,13 @@ def names() -> tuple[str, ...]:
 
 def _entry(released: str) -> _File:
     if released not in _table():
+        # A model without its tag is the likeliest slip.
+        same = [name for name in names() if name.startswith(f"{released}.")]
+        tags = [name for name in same if "_ft_vtab_" not in name]
+        hint = f" There are {', '.join(tags)}." if tags else ""
         raise ValueError(
             f'There are no released weights "{released}".'
-            f"{did_you_mean(released, names())} All names: "
+            f"{hint or did_you_mean(released, names())} All names: "
             "bit_keras.released.names()."
         )
     return _table()[released]

@@ -5,30 +5,36 @@ Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 loss not finite,
 """
 
 import argparse
+import contextlib
 import dataclasses
+import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from absl import app, logging
 
 from bit_keras import arguments, models, recipes, released
-from bit_keras.recipe import Recipe, override, scale_batch
+from bit_keras.recipe import Recipe, from_dict, override, scale_batch
+from bit_keras.stops import Interrupted, NotFiniteError
 
 if TYPE_CHECKING:
     from bit_keras.data.sources import Source
 
+_SMOKE_BATCH = 128
 _SMOKE = (
     "data.dataset=shapes",
     "model.name=bit_tiny",
     "preprocess.crop=32",
-    "schedule.steps=100",
-    "run.eval_every=100",
+    # Higher than any recipe's, so that a minute is enough to learn something.
+    "schedule.learning_rate=0.1",
+    "schedule.steps=300",
+    "run.eval_every=300",
 )
-_SMOKE_BATCH = 128
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,8 +46,11 @@ def parser() -> argparse.ArgumentParser:
     return arguments.parser(recipes.names())
 
 
-def build_recipe(args: argparse.Namespace) -> tuple[ModuleType, Recipe]:
-    """Returns the recipe's module and the recipe with all arguments applied.
+Finish = Callable[[Recipe, int, tuple[int, int]], Recipe]
+
+
+def build_recipe(args: argparse.Namespace) -> tuple[Finish, Recipe]:
+    """Returns the recipe's `finish`, and the recipe with all arguments applied.
 
     Args:
         args: From `parser()`.
@@ -55,19 +64,23 @@ def build_recipe(args: argparse.Namespace) -> tuple[ModuleType, Recipe]:
     >>> build_recipe(args)[1].schedule.learning_rate
     0.03
     """
-    module = recipes.load(args.recipe)
-    recipe = module.recipe()
+    if args.recipe.endswith(".json"):
+        # A finished recipe: nothing is left to fill.
+        recipe, finish = _read_recipe(args.recipe), lambda recipe, *_: recipe
+    else:
+        module = recipes.load(args.recipe)
+        recipe, finish = module.recipe(), module.finish
     if args.smoke:
+        recipe = scale_batch(recipe, _SMOKE_BATCH)
         for assignment in _SMOKE:
             recipe = override(recipe, assignment)
-        recipe = scale_batch(recipe, _SMOKE_BATCH)
     if args.batch_size is not None:
         recipe = scale_batch(recipe, args.batch_size)
     if args.dataset is not None or args.smoke:
         dataset = args.dataset or recipe.data.dataset
         # The recipe's split belongs to its own dataset.
         data = dataclasses.replace(
-            recipe.data, dataset=dataset, eval_split=None
+            recipe.data, dataset=dataset, eval_split="auto"
         )
         recipe = dataclasses.replace(recipe, data=data)
     for argument, field in arguments.FIELDS.items():
@@ -77,7 +90,19 @@ def build_recipe(args: argparse.Namespace) -> tuple[ModuleType, Recipe]:
     for assignment in args.overrides:
         recipe = override(recipe, assignment)
     _check(recipe)
-    return module, recipe
+    return finish, recipe
+
+
+def _read_recipe(path: str) -> Recipe:
+    """Reads the recipe of a `recipe.json`."""
+    try:
+        return from_dict(json.loads(Path(path).read_text("utf-8"))["recipe"])
+    except FileNotFoundError:
+        raise ValueError(f'--recipe: there is no file "{path}".') from None
+    except (KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(
+            f'--recipe: "{path}" is not the recipe.json of a run ({error}).'
+        ) from None
 
 
 def _check(recipe: Recipe) -> None:
@@ -90,13 +115,16 @@ def _check(recipe: Recipe) -> None:
         )
     init = recipe.model.init
     if init and not Path(init).exists():
-        released.url(init)
+        _check_released(init, recipe.model.name)
     positive = {
         "--batch-size": recipe.run.batch_size,
         "--micro-batch": recipe.run.micro_batch,
         "--steps": recipe.schedule.steps,
         "--resolution": recipe.preprocess.crop,
         "--examples-per-class": recipe.data.examples_per_class,
+        "run.log_every": recipe.run.log_every,
+        "run.eval_every": recipe.run.eval_every,
+        "run.checkpoint_every": recipe.run.checkpoint_every,
     }
     for name, value in positive.items():
         if value is not None and value < 1:
@@ -105,6 +133,16 @@ def _check(recipe: Recipe) -> None:
         raise ValueError(
             "--micro-batch is not exact with model.norm=batch, whose "
             "statistics depend on the batch. Leave one of them out."
+        )
+
+
+def _check_released(init: str, model: str) -> None:
+    if "/" in init or init.endswith((".npz", ".h5", ".keras")):
+        raise ValueError(f'--init: there is no file or folder "{init}".')
+    if released.model_name(init) != model:
+        raise ValueError(
+            f"--init {init} has weights for {released.model_name(init)}, but "
+            f"the model is {model}. Use --model {released.model_name(init)}."
         )
 
 
@@ -146,21 +184,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         The result, as written to `result.json`.
     """
-    module, recipe = build_recipe(args)
-    import tensorflow as tf
+    finish, recipe = build_recipe(args)
+    with _quiet():
+        import tensorflow as tf
 
-    from bit_keras import distribution, trainer, workdir
-    from bit_keras.data.pair import open_sources
+        from bit_keras import distribution, trainer, workdir
+        from bit_keras.data.pair import open_sources
 
-    # Deprecations inside TFDS are nothing a user can act on.
-    tf.get_logger().setLevel("ERROR")
-    if recipe.run.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    strategy = distribution.strategy(recipe.run.strategy, args.tpu)
+        # Deprecations inside TFDS are nothing a user can act on.
+        tf.get_logger().setLevel("ERROR")
+        if recipe.run.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        strategy = distribution.strategy(recipe.run.strategy, args.tpu)
     train_source, eval_source = open_sources(recipe)
-    recipe = module.finish(
-        recipe, train_source.num_examples, train_source.image_size
-    )
+    recipe = finish(recipe, train_source.num_examples, train_source.image_size)
     path = args.workdir or default_workdir(recipe)
     with workdir.Workdir(path) as directory:
         if args.overwrite:
@@ -179,7 +216,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 f"{path} holds this run, finished. --overwrite trains it anew."
             )
             return directory.result
-        _say(f"{recipe.name}: {train_source.name} into {path}")
+        _say(
+            f"{recipe.name}: {train_source.name}, {train_source.split} "
+            f"({train_source.num_examples} examples), into {path}"
+        )
+        if eval_source is None:
+            _say(
+                "No evaluation: no test or validation split was found or "
+                f"wanted. To cut one off, add --train-split "
+                f"'{_whole(train_source.split)}[:80%]' --eval-split "
+                f"'{_whole(train_source.split)}[80%:]'."
+            )
         _say(workdir.summary(recipe))
         _say(f"devices: {distribution.describe(strategy)}")
         init = recipe.model.init
@@ -194,6 +241,32 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             Path(init) if init else None,
             _say,
         )
+
+
+def _whole(split: str) -> str:
+    return split.split("[")[0].split(" ")[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides what TensorFlow's libraries print while they load.
+
+    Eight lines on oneDNN and CUDA at each start, which no setting turns off.
+    They are printed after all when loading fails.
+    """
+    with tempfile.TemporaryFile() as notes:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            notes.seek(0)
+            os.write(kept, notes.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -218,12 +291,14 @@ def _main(args: argparse.Namespace) -> int:
     except ValueError as error:
         _say(f"error: {error}")
         return 2
-    # TensorFlow's start-up notes would bury ours; what is wrong it raises.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from bit_keras.trainer import Interrupted, NotFiniteError
-
+    # This command trains with TensorFlow, whatever else the user works with.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
         result = run(args)
+    except KeyboardInterrupt:
+        _say("Stopped before the first step; there is nothing to save.")
+        return 128 + signal.SIGINT
     except Interrupted as stop:
         _say(f"Stopped at step {stop.step}, saved. The same command resumes.")
         return 128 + stop.signum
@@ -233,6 +308,11 @@ def _main(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         _say(f"error: {error}")
         return 1
+    if result["bad_images"]:
+        _say(
+            f"{result['bad_images']} corrupt training images were skipped; "
+            "they are named above."
+        )
     if result["top1"] is not None:
         _say(
             f"{result['dataset']} {result['eval_split']}: top-1 "

@@ -20,28 +20,12 @@ from bit_keras.logbook import Logbook, Sums
 from bit_keras.progress import Progress, duration
 from bit_keras.recipe import Recipe
 from bit_keras.steps import Steps
+from bit_keras.stops import Interrupted, NotFiniteError
 from bit_keras.workdir import Workdir, write_atomic
 
 # A call of the compiled loop should last about this long, in seconds: short
 # enough to answer a signal and move the progress bar.
 _CALL_SECONDS = 1.0
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal, after saving.
-
-    >>> Interrupted(15, 120).step
-    120
-    """
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signum = signum
-        self.step = step
-
-
-class NotFiniteError(ArithmeticError):
-    """The loss became NaN or infinite."""
 
 
 def train(

@@ -87,9 +87,15 @@ class Workdir:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        # The kernel drops the lock when the process dies, however it dies.
-        self._lock = open(self.path / ".lock", "w")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # The kernel drops the lock when the process dies, however it dies.
+            self._lock = open(self.path / ".lock", "w")
+        except OSError as error:
+            raise type(error)(
+                f"--workdir {self.path} cannot be written "
+                f"({error.strerror}). Choose another directory."
+            ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,12 +159,13 @@ class Workdir:
             )
         differences = [
             f"{name}: {was} there, {now} here"
-            for name, was, now in _differences(
-                {"recipe": old["recipe"], "data": old["data"]},
-                {"recipe": new["recipe"], "data": new["data"]},
-            )
+            for part in ("recipe", "data")
+            for name, was, now in _differences(old[part], new[part], part)
             if name.removeprefix("recipe.") not in _FREE
         ]
+        if len(differences) > 1:
+            # What can be read says more than a fingerprint.
+            differences = [d for d in differences if ".fingerprint" not in d]
         if differences:
             raise ValueError(
                 f"--workdir {self.path} holds another run "
@@ -213,7 +220,11 @@ def _differences(old: Any, new: Any, name: str = "") -> list[tuple]:
             path = f"{name}.{key}" if name else key
             found += _differences(old.get(key), new.get(key), path)
         return found
-    return [(name, old, new)] if old != new else []
+    return [(name, _short(old), _short(new))] if old != new else []
+
+
+def _short(value: Any) -> Any:
+    return "some" if isinstance(value, dict) else value
 
 
 def versions() -> dict[str, str]:

@@ -36,7 +36,7 @@ def test_rows_hold_means_over_examples(tmp_path):
     assert rows[0]["loss"] == 1.5 and rows[0]["top1"] == 0.375
     assert rows[0]["bad_images"] == 1
     assert rows[1]["kind"] == "eval" and rows[1]["top1"] == 0.75
-    assert "step 2/10" in text and "loss 1.5000" in text
+    assert "step 2/10" in text and "loss 1.500" in text
     assert "test: top-1 0.7500" in text
 
 

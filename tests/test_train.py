@@ -46,6 +46,31 @@ EARLY = {
         2,
         'Did you mean "bit_r50x1.i21k"?',
     ),
+    "untagged": (
+        ("--recipe=bit_m", "--init=bit_r50x1"),
+        2,
+        "bit_r50x1.i21k",
+    ),
+    "init of no file": (
+        ("--recipe=bit_m", "--init=runs/none"),
+        2,
+        'no file or folder "runs/none"',
+    ),
+    "init of another model": (
+        ("--recipe=bit_m", "--model=bit_tiny", "--init=bit_r50x1.i21k"),
+        2,
+        "weights for bit_r50x1, but the model is bit_tiny",
+    ),
+    "recipe file": (
+        ("--recipe=none/recipe.json",),
+        2,
+        'there is no file "none/recipe.json"',
+    ),
+    "never": (
+        ("--recipe=bit_m", "--set=run.eval_every=0"),
+        2,
+        "run.eval_every must be >= 1",
+    ),
     "field typo": (
         ("--recipe=bit_m", "--set=schedule.step=3"),
         2,
@@ -303,6 +328,46 @@ def test_a_folder_with_corrupt_images_trains_and_counts_them(tmp_path, capfd):
     )
     assert code == 1
     assert "Corrupt image" in capfd.readouterr().err
+
+
+def test_no_evaluation_when_none_is_wanted(tmp_path, capfd):
+    assert run(tmp_path, "--eval-split=none") == 0
+    assert {row["kind"] for row in rows(tmp_path)} == {"train"}
+    assert not (tmp_path / "best.npz").exists()
+    assert "No evaluation" in capfd.readouterr().err
+
+
+def test_a_run_repeats_from_its_recipe_file(tmp_path):
+    assert run(tmp_path / "a", "--deterministic") == 0
+    code = train.main(
+        [
+            f"--recipe={tmp_path / 'a' / 'recipe.json'}",
+            f"--workdir={tmp_path / 'b'}",
+        ]
+    )
+    assert code == 0
+    with (
+        np.load(tmp_path / "a" / "final.npz") as a,
+        np.load(tmp_path / "b" / "final.npz") as b,
+    ):
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_unwritable_workdir_is_named(tmp_path, capfd):
+    (tmp_path / "file").write_text("mine")
+    assert run(tmp_path / "file" / "run") == 1
+    error = capfd.readouterr().err
+    assert f"--workdir {tmp_path / 'file' / 'run'} cannot be written" in error
+
+
+def test_ctrl_c_before_the_first_step_is_one_line(tmp_path, monkeypatch, capfd):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bit_keras.data.pair.open_sources", interrupted)
+    assert run(tmp_path) == 130
+    assert "Stopped before the first step" in capfd.readouterr().err
 
 
 def test_few_shot_subset_may_be_smaller_than_a_batch(tmp_path):

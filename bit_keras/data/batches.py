@@ -66,8 +66,8 @@ class BadImages:
         if self.policy == "error" and self.reasons:
             name, reason = next(iter(self.reasons.items()))
             raise ValueError(
-                f"Corrupt image {name}: {reason}. Repair or remove it, or use "
-                "--on-bad-image skip."
+                f"Corrupt image {name}: {reason.rstrip('.')}. Repair or "
+                "remove it, or use --on-bad-image skip."
             )
 
 

@@ -278,4 +278,8 @@ if __name__ == "__main__":
     # Beam's workers unpickle by module name, and their __main__ is another.
     from bit_keras.data import imagenet21k
 
-    imagenet21k.main()
+    try:
+        imagenet21k.main()
+    except (AssertionError, OSError, ValueError) as error:
+        # TFDS asserts that manual_dir is there.
+        raise SystemExit(f"error: {error}") from None

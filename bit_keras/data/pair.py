@@ -39,11 +39,11 @@ def open_sources(recipe: Recipe) -> tuple[Source, Source | None]:
             train, data.examples_per_class, data.subset_seed
         )
     split = data.eval_split
-    if split is None:
+    if split == "auto":
         known = sources.split_names(data.dataset, data.data_dir)
         usual = ("test", "validation", "val")
-        split = next((name for name in usual if name in known), None)
-    evaluation = None if split in (None, "none") else opened(split)
+        split = next((name for name in usual if name in known), "none")
+    evaluation = None if split == "none" else opened(split)
     _check_sources(recipe, train, evaluation)
     return train, evaluation
 

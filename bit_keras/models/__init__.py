@@ -1,6 +1,7 @@
 """Networks by name; nothing here imports Keras until one is created."""
 
 import importlib
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,9 @@ def create(name: str, num_classes: int = 1000, **options: Any) -> "keras.Model":
     )
 
 
-def endpoints(model: "keras.Model", names: Iterable[str]) -> "keras.Model":
+def endpoints(
+    model: "keras.Model", names: str | Iterable[str]
+) -> "keras.Model":
     """Returns a model, sharing weights, that outputs named intermediates.
 
     Args:
@@ -125,7 +128,8 @@ def endpoints(model: "keras.Model", names: Iterable[str]) -> "keras.Model":
     """
     import keras
 
-    names, tensors = tuple(names), model.endpoint_tensors
+    names = (names,) if isinstance(names, str) else tuple(names)
+    tensors = model.endpoint_tensors
     for name in names:
         if name not in tensors:
             raise ValueError(
@@ -133,6 +137,28 @@ def endpoints(model: "keras.Model", names: Iterable[str]) -> "keras.Model":
                 f"{did_you_mean(name, tensors)} It has: {', '.join(tensors)}."
             )
     return keras.Model(model.inputs[0], {name: tensors[name] for name in names})
+
+
+def load(path: str | os.PathLike) -> "keras.Model":
+    """Loads a model of this package from a `.keras` file.
+
+    `keras.saving.load_model` does the same once the classes are imported,
+    which `import bit_keras` alone does not do.
+
+    Args:
+        path: Of the `.keras` file.
+
+    Example:
+
+    >>> create("bit_tiny", num_classes=10).save("tiny.keras")
+    >>> load("tiny.keras").num_classes
+    10
+    """
+    import keras
+
+    for builder, _ in _MODELS.values():
+        importlib.import_module(builder.split(":")[0])
+    return keras.saving.load_model(path)
 
 
 def replace_head(

@@ -1,6 +1,8 @@
 """The networks: sizes, endpoints, pyramid, head, files; any backend."""
 
 import functools
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -459,3 +461,19 @@ def test_a_name_is_registered_once():
 def test_bad_arguments_are_named(argument, message):
     with pytest.raises(ValueError, match=message):
         bit.BiT(**{"blocks": (1, 1), "num_classes": 3} | argument)
+
+
+def test_a_keras_file_loads_where_nothing_else_is_imported(tmp_path):
+    path = tmp_path / "tiny.keras"
+    model = models.create("bit_tiny", num_classes=5)
+    model.save(path)
+    program = (
+        "import sys, bit_keras\n"
+        "print(bit_keras.load_model(sys.argv[1]).count_params())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [str(model.count_params())], done.stderr
