@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import app, logging
 
-from bit_keras import arguments, models, recipes, released
+from bit_keras import arguments, recipes, released
+from bit_keras.checks import check
 from bit_keras.recipe import Recipe, from_dict, override, scale_batch
 from bit_keras.stops import Interrupted, NotFiniteError
 
@@ -89,7 +90,7 @@ def build_recipe(args: argparse.Namespace) -> tuple[Finish, Recipe]:
             recipe = override(recipe, f"{field}={value}")
     for assignment in args.overrides:
         recipe = override(recipe, assignment)
-    _check(recipe)
+    check(recipe)
     return finish, recipe
 
 
@@ -103,47 +104,6 @@ def _read_recipe(path: str) -> Recipe:
         raise ValueError(
             f'--recipe: "{path}" is not the recipe.json of a run ({error}).'
         ) from None
-
-
-def _check(recipe: Recipe) -> None:
-    """Raises a ValueError for what can be told wrong before TensorFlow."""
-    models.check_name(recipe.model.name)
-    if recipe.data.dataset is None:
-        raise ValueError(
-            f"Recipe {recipe.name} needs --dataset: a TFDS name, a folder of "
-            'images, a CSV file, "digits" or "shapes".'
-        )
-    init = recipe.model.init
-    if init and not Path(init).exists():
-        _check_released(init, recipe.model.name)
-    positive = {
-        "--batch-size": recipe.run.batch_size,
-        "--micro-batch": recipe.run.micro_batch,
-        "--steps": recipe.schedule.steps,
-        "--resolution": recipe.preprocess.crop,
-        "--examples-per-class": recipe.data.examples_per_class,
-        "run.log_every": recipe.run.log_every,
-        "run.eval_every": recipe.run.eval_every,
-        "run.checkpoint_every": recipe.run.checkpoint_every,
-    }
-    for name, value in positive.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be >= 1; got {value}.")
-    if recipe.model.norm == "batch" and recipe.run.micro_batch:
-        raise ValueError(
-            "--micro-batch is not exact with model.norm=batch, whose "
-            "statistics depend on the batch. Leave one of them out."
-        )
-
-
-def _check_released(init: str, model: str) -> None:
-    if "/" in init or init.endswith((".npz", ".h5", ".keras")):
-        raise ValueError(f'--init: there is no file or folder "{init}".')
-    if released.model_name(init) != model:
-        raise ValueError(
-            f"--init {init} has weights for {released.model_name(init)}, but "
-            f"the model is {model}. Use --model {released.model_name(init)}."
-        )
 
 
 def _source_facts(source: "Source | None") -> dict[str, Any] | None:

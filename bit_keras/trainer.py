@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import signal
 import time
 from collections.abc import Callable
@@ -13,9 +12,11 @@ import keras
 import tensorflow as tf
 
 from bit_keras import checkpoints, models, optimizer
-from bit_keras.data.batches import BadImages, eval_batches, train_batches
+from bit_keras.data.batches import BadImages, train_batches
 from bit_keras.data.sources import Source
 from bit_keras.distribution import distribute
+from bit_keras.evaluation import evaluate
+from bit_keras.failures import explained
 from bit_keras.logbook import Logbook, Sums
 from bit_keras.progress import Progress, duration
 from bit_keras.recipe import Recipe
@@ -185,14 +186,14 @@ class _Trainer:
             if self._due(step, self.log_every):
                 self._log(log, sums, step)
                 sums = Sums()
-            evaluate = self._due(step, self.eval_every)
+            measure = self._due(step, self.eval_every)
             save = self._due(step, self.save_every)
-            if evaluate or save or self.signum:
+            if measure or save or self.signum:
                 # The loss tells of the weights before a step; what is saved
                 # or measured now are those after it.
                 self._check_finite(0 if self.steps.finite_weights() else step)
             self._stop_if_asked(step)
-            if evaluate:
+            if measure:
                 self._evaluate(log, step)
             if save:
                 self._save()
@@ -206,13 +207,8 @@ class _Trainer:
             raise Interrupted(self.signum, step)
 
     def _call(self, batches: Any, count: int) -> tuple:
-        try:
-            result = self.steps.train(batches, tf.constant(count))
-        except tf.errors.OpError as error:
-            self.bad.raise_if_any()
-            raise ValueError(_reason(error)) from error
-        self.bad.raise_if_any()
-        return result
+        with explained(self.bad):
+            return self.steps.train(batches, tf.constant(count))
 
     def _count(self, step: int, speed: float) -> int:
         """Steps until the next event, but not more than `_CALL_SECONDS`."""
@@ -258,37 +254,17 @@ class _Trainer:
     def _evaluate(self, log: Logbook, step: int) -> None:
         if self.eval_source is None:
             return
-        measured = self._measure(log.progress, step)
+
+        def on_batch(share: float) -> None:
+            log.progress.update(step, f"evaluating {share:.0%}")
+            # An evaluation may outlast the grace of a preemption.
+            self._stop_if_asked(step)
+
+        measured = evaluate(self.steps, self.eval_source, self.recipe, on_batch)
         log.eval_row(step, self._epoch(step), measured)
         if measured["top1"] > self.best:
             self.best = measured["top1"]
             checkpoints.save(self.model, self.workdir.path / "best.npz")
-
-    def _measure(self, progress: Progress, step: int) -> dict[str, Any]:
-        run, replicas = self.recipe.run, self.strategy.num_replicas_in_sync
-        size = run.eval_batch_size or self.steps.micro_batch * replicas
-        size = math.ceil(size / replicas) * replicas
-        bad = BadImages(self.bad.policy)
-        dataset = eval_batches(self.eval_source, self.recipe, size, bad)
-        seen = Sums()
-        try:
-            for batch in distribute(self.strategy, dataset, size):
-                seen.add(self.steps.evaluate(batch), 1)
-                done = min(1, seen.steps * size / self.eval_source.num_examples)
-                progress.update(step, f"evaluating {done:.0%}")
-                # An evaluation may outlast the grace of a preemption.
-                self._stop_if_asked(step)
-        except tf.errors.OpError as error:
-            bad.raise_if_any()
-            raise ValueError(_reason(error)) from error
-        bad.raise_if_any()
-        return {
-            "split": self.eval_source.split,
-            "loss": seen.loss,
-            "top1": seen.top1,
-            "examples": int(seen.weight),
-            "bad_images": bad.count,
-        }
 
     def _save(self) -> None:
         self.manager.save(checkpoint_number=self.step)
@@ -337,18 +313,3 @@ def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
     return models.create(
         recipe.model.name, num_classes, dtype=recipe.run.precision, **options
     )
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """The part of a TensorFlow error that a user can act on."""
-    # Around it: a headline, the Python stack of each node, node names.
-    noise = ("Graph execution error", "Detected at", "File ", "[[", "<stack")
-    lines = [line.strip() for line in str(error.message).splitlines()]
-    lines = [line for line in lines if line and not line.startswith(noise)]
-    reason = lines[0].split("}} ")[-1] if lines else "no reason given"
-    if isinstance(error, tf.errors.ResourceExhaustedError):
-        return (
-            f"Out of memory: {reason}. Use --micro-batch (exact), --remat or "
-            "--precision mixed_bfloat16."
-        )
-    return f"{type(error).__name__}: {reason}"

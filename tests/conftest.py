@@ -1,6 +1,8 @@
 """Fixtures for the whole suite."""
 
 import importlib.util
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -24,3 +26,17 @@ def make_checkpoint(shared: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Finds ports of this machine that nobody listens on."""
+
+    def find(count: int) -> list[int]:
+        sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+        ports = [opened.getsockname()[1] for opened in sockets]
+        for opened in sockets:
+            opened.close()
+        return ports
+
+    return find

@@ -105,16 +105,8 @@ print(int(total(batch["x"])))
 """
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
-
-
 @pytest.mark.slow
-def test_multiworker_of_two_processes():
+def test_multiworker_of_two_processes(free_ports):
     workers = [f"localhost:{port}" for port in free_ports(2)]
     processes = []
     for index in range(2):

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -163,16 +162,8 @@ def test_two_devices_give_the_weights_of_one(tmp_path, args):
     assert results[0]["eval_examples"] == results[1]["eval_examples"] == 64
 
 
-def free_ports(count):
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
-
-
 @pytest.mark.slow
-def test_two_workers_give_the_weights_of_one(tmp_path):
+def test_two_workers_give_the_weights_of_one(tmp_path, free_ports):
     args = ("--steps=12", "--set=schedule.learning_rate=0.001")
     finish(tmp_path / "alone", *args)
     workers = [f"localhost:{port}" for port in free_ports(2)]

@@ -1,0 +1,56 @@
+"""What can be told wrong of a recipe before TensorFlow loads."""
+
+from pathlib import Path
+
+from bit_keras import models, released
+from bit_keras.recipe import Recipe
+
+
+def check(recipe: Recipe) -> None:
+    """Raises a ValueError, with the repair, for a recipe that cannot run.
+
+    Args:
+        recipe: With all overrides applied, perhaps unfinished.
+
+    Example:
+
+    >>> from bit_keras.recipe import Data
+    >>> check(Recipe("demo", data=Data("digits")))
+    """
+    models.check_name(recipe.model.name)
+    if recipe.data.dataset is None:
+        raise ValueError(
+            f"Recipe {recipe.name} needs --dataset: a TFDS name, a folder of "
+            'images, a CSV file, "digits" or "shapes".'
+        )
+    init = recipe.model.init
+    if init and not Path(init).exists():
+        _check_released(init, recipe.model.name)
+    positive = {
+        "--batch-size": recipe.run.batch_size,
+        "--micro-batch": recipe.run.micro_batch,
+        "--steps": recipe.schedule.steps,
+        "--resolution": recipe.preprocess.crop,
+        "--examples-per-class": recipe.data.examples_per_class,
+        "run.log_every": recipe.run.log_every,
+        "run.eval_every": recipe.run.eval_every,
+        "run.checkpoint_every": recipe.run.checkpoint_every,
+    }
+    for name, value in positive.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be >= 1; got {value}.")
+    if recipe.model.norm == "batch" and recipe.run.micro_batch:
+        raise ValueError(
+            "--micro-batch is not exact with model.norm=batch, whose "
+            "statistics depend on the batch. Leave one of them out."
+        )
+
+
+def _check_released(init: str, model: str) -> None:
+    if "/" in init or init.endswith((".npz", ".h5", ".keras")):
+        raise ValueError(f'--init: there is no file or folder "{init}".')
+    if released.model_name(init) != model:
+        raise ValueError(
+            f"--init {init} has weights for {released.model_name(init)}, but "
+            f"the model is {model}. Use --model {released.model_name(init)}."
+        )
