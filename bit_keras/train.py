@@ -176,17 +176,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 f"{path} holds this run, finished. --overwrite trains it anew."
             )
             return directory.result
-        _say(
-            f"{recipe.name}: {train_source.name}, {train_source.split} "
-            f"({train_source.num_examples} examples), into {path}"
-        )
-        if eval_source is None:
-            _say(
-                "No evaluation: no test or validation split was found or "
-                f"wanted. To cut one off, add --train-split "
-                f"'{_whole(train_source.split)}[:80%]' --eval-split "
-                f"'{_whole(train_source.split)}[80%:]'."
-            )
+        _announce(recipe, train_source, eval_source, path)
         _say(workdir.summary(recipe))
         _say(f"devices: {distribution.describe(strategy)}")
         init = recipe.model.init
@@ -200,6 +190,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             strategy,
             Path(init) if init else None,
             _say,
+        )
+
+
+def _announce(
+    recipe: Recipe,
+    train_source: "Source",
+    eval_source: "Source | None",
+    path: str,
+) -> None:
+    """Says what is trained on and, above all, if nothing is evaluated."""
+    _say(
+        f"{recipe.name}: {train_source.name}, {train_source.split} "
+        f"({train_source.num_examples} examples), into {path}"
+    )
+    if eval_source is None:
+        _say(
+            "No evaluation: no test or validation split was found or "
+            f"wanted. To cut one off, add --train-split "
+            f"'{_whole(train_source.split)}[:80%]' --eval-split "
+            f"'{_whole(train_source.split)}[80%:]'."
         )
 
 
