@@ -19,6 +19,7 @@ _PUBLIC = {
     "save_checkpoint": ("bit_keras.checkpoints", "save"),
     "GroupNorm": ("bit_keras.layers", "GroupNorm"),
     "StdConv2D": ("bit_keras.layers", "StdConv2D"),
+    "SavedModelLayer": ("bit_keras.export.layer", "SavedModelLayer"),
 }
 __all__ = ["__version__", *_PUBLIC]
 

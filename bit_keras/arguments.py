@@ -21,8 +21,16 @@ exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 loss not finite,
 """
 
 
-class _Parser(argparse_flags.ArgumentParser):
-    """Suggests the closest flag for one that does not exist."""
+class Parser(argparse_flags.ArgumentParser):
+    """A parser that suggests the closest flag for one that does not exist.
+
+    Example:
+
+    >>> parser = Parser(prog="demo", allow_abbrev=False)
+    >>> _ = parser.add_argument("--steps", type=int)
+    >>> parser.parse_args(["--steps", "3"]).steps
+    3
+    """
 
     def error(self, message: str) -> NoReturn:
         prefix, _, unknown = message.partition("unrecognized arguments: ")
@@ -44,7 +52,7 @@ def parser(recipe_names: Sequence[str]) -> argparse.ArgumentParser:
     >>> parser(["bit_m"]).parse_args(["--recipe", "bit_m"]).recipe
     'bit_m'
     """
-    made = _Parser(
+    made = Parser(
         prog="python -m bit_keras.train",
         description="Pre-train or transfer an image backbone by a recipe.",
         epilog=_EPILOG,

@@ -1,8 +1,10 @@
 """What a checkpoint holds and why it does not fit: words for its errors."""
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from bit_keras import models
 from bit_keras.checkpoint_files import HEAD
@@ -94,6 +96,49 @@ def describe(shapes: Shapes) -> str:
     ... })
     'a BiT with blocks=(1,), width=2 with 10 classes'
     """
+    network = recognize(shapes)
+    if network is None:
+        return "no BiT network"
+    arguments = network.arguments
+    text = network.name or (
+        f"a BiT with blocks={arguments['blocks']}, width={arguments['width']:g}"
+    )
+    if arguments["norm"] == "batch":
+        text += ' with norm="batch"'
+    classes = network.num_classes
+    return (
+        f"{text} with {classes} classes" if classes else f"{text} without head"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What the arrays of a file say of the network they belong to.
+
+    Attributes:
+        name: Of the registered model with these dimensions; None if there is
+            none.
+        arguments: Of `bit_keras.models.bit.BiT`.
+        num_classes: Outputs of the head; 0: none.
+    """
+
+    name: str | None
+    arguments: dict[str, Any]
+    num_classes: int
+
+
+def recognize(shapes: Shapes) -> Network | None:
+    """Returns the BiT whose arrays have these official names and shapes.
+
+    Example:
+
+    >>> network = recognize({
+    ...     "resnet/root_block/standardized_conv2d/kernel": (7, 7, 3, 64),
+    ...     "resnet/block1/unit01/a/group_norm/beta": (64,),
+    ... })
+    >>> network.arguments["blocks"], network.num_classes
+    ((1,), 0)
+    """
     root = shapes.get("resnet/root_block/standardized_conv2d/kernel")
     units = {
         match.groups()
@@ -101,18 +146,21 @@ def describe(shapes: Shapes) -> str:
         if (match := re.match(r"resnet/block(\d+)/unit(\d+)/", key))
     }
     if not root or not units:
-        return "no BiT network"
+        return None
     stages = [int(block) for block, _ in units]
-    blocks = tuple(stages.count(b) for b in range(1, max(stages) + 1))
-    width = root[-1] / 64
-    stem = "strided" if root[0] == 3 else "imagenet"
-    text = _registered(blocks, width, stem) or (
-        f"a BiT with blocks={blocks}, width={width:g}"
-    )
-    if any("/batch_norm/" in key for key in shapes):
-        text += ' with norm="batch"'
     bias = shapes.get(f"{HEAD}conv2d/bias")
-    return f"{text} with {bias[-1]} classes" if bias else f"{text} without head"
+    dimensions = {
+        "blocks": tuple(stages.count(b) for b in range(1, max(stages) + 1)),
+        "width": root[-1] / 64,
+        "stem": "strided" if root[0] == 3 else "imagenet",
+    }
+    name = _registered(**dimensions)
+    batch_norm = any("/batch_norm/" in key for key in shapes)
+    arguments = {
+        **(models.arguments(name) if name else dimensions),
+        "norm": "batch" if batch_norm else "group",
+    }
+    return Network(name, arguments, int(bias[-1]) if bias else 0)
 
 
 def _registered(blocks: tuple[int, ...], width: float, stem: str) -> str | None:

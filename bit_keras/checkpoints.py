@@ -71,9 +71,13 @@ def load(
                 for key, v in variables.items()
                 if not key.startswith(HEAD)
             }
-        values = _read_all(path, {key: arrays[key] for key in variables})
-    for key, variable in variables.items():
-        variable.assign(values[key])
+        arrays = {key: arrays[key] for key in variables}
+        _check_values(path, arrays)
+        # Read a second time, because holding all of them would double the
+        # memory that a large model needs.
+        for key, variable in variables.items():
+            with reading(path):
+                variable.assign(_float32(arrays[key]))
 
 
 def save(model: keras.Model, path: str | os.PathLike) -> None:
@@ -154,21 +158,24 @@ def _find(path: Path) -> Path:
     return path
 
 
-def _read_all(path: Path, arrays: dict[str, Stored]) -> dict[str, np.ndarray]:
-    """Returns the values as float32, or raises a ValueError if not finite."""
+def _check_values(path: Path, arrays: dict[str, Stored]) -> None:
+    """Raises a ValueError unless all values are finite numbers."""
     if other := [k for k, a in arrays.items() if a.dtype.kind != "f"]:
         raise ValueError(
             f'Arrays in "{path}" must be floating-point; these are not: '
             f"{first_names(other)}."
         )
-    values, broken = {}, []
+    broken = []
     for key, array in arrays.items():
-        with reading(path), np.errstate(over="ignore"):
-            values[key] = array.read().astype("float32")
-        if not np.isfinite(values[key]).all():
-            broken.append(key)
+        with reading(path):
+            if not np.isfinite(_float32(array)).all():
+                broken.append(key)
     if broken:
         raise ValueError(
             f'"{path}" holds NaN or infinite values in: {first_names(broken)}.'
         )
-    return values
+
+
+def _float32(array: Stored) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return array.read().astype("float32", copy=False)

@@ -7,8 +7,8 @@ import os
 import re
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from pathlib import Path
 _CHUNK, _TIMEOUT = 1 << 20, 30
 
 
-def download(source: str, target: Path) -> None:
-    """Downloads an `.npz` file.
+def download(
+    source: str, target: Path, kind: str, check: Callable[[Path], bool]
+) -> None:
+    """Downloads a file.
 
     What has come so far is kept in `<target>.part`: a download that stops
     half-way goes on from there the next time.
@@ -25,6 +27,9 @@ def download(source: str, target: Path) -> None:
     Args:
         source: The URL.
         target: The file to write; its folder is made if missing.
+        kind: What the file must be, for the message: "an .npz file".
+        check: Whether a finished file is that; networks answer with log-in
+            pages.
 
     Raises:
         ConnectionError: Saying what to download and where to put it.
@@ -34,6 +39,9 @@ def download(source: str, target: Path) -> None:
     with _explained(source, target):
         try:
             _complete(source, part)
+            if not check(part):
+                part.unlink()
+                raise OSError(f"what came is not {kind}")
             os.replace(part, target)
         except OSError:
             # Fine if another process has finished the same download.
@@ -63,17 +71,14 @@ def _complete(source: str, part: Path) -> None:
         start, total = _range(response)
         with open(part, "r+b" if start else "wb") as file:
             file.seek(start)
-            with _progress(Path(source).name, start, total) as advance:
+            name = urllib.parse.urlsplit(source).path.strip("/")
+            with _progress(name, start, total) as advance:
                 while chunk := response.read(_CHUNK):
                     file.write(chunk)
                     advance(len(chunk))
     size = part.stat().st_size
     if total is not None and size < total:
         raise OSError(f"the connection ended at {size} of {total} bytes")
-    if not zipfile.is_zipfile(part):
-        # For instance the log-in page of a network.
-        part.unlink()
-        raise OSError("what came is not an .npz file")
 
 
 def _request(source: str, part: Path) -> http.client.HTTPResponse:

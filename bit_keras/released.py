@@ -14,6 +14,7 @@ Names are `model.tag`:
 
 import functools
 import os
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -195,5 +196,6 @@ def fetch(
     target = Path(cache_dir or default_cache()) / _entry(released).file
     if target.exists():
         return target
-    download(url(released, base_url), target)
+    source = url(released, base_url)
+    download(source, target, "an .npz file", zipfile.is_zipfile)
     return target

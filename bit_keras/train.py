@@ -5,14 +5,12 @@ Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 loss not finite,
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from absl import app, logging
 
 from bit_keras import arguments, recipes, released
 from bit_keras.checks import check
+from bit_keras.quiet import quiet
 from bit_keras.recipe import Recipe, from_dict, override, scale_batch
 from bit_keras.stops import Interrupted, NotFiniteError
 
@@ -145,7 +144,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         The result, as written to `result.json`.
     """
     finish, recipe = build_recipe(args)
-    with _quiet():
+    with quiet():
         import tensorflow as tf
 
         from bit_keras import distribution, trainer, workdir
@@ -215,28 +214,6 @@ def _announce(
 
 def _whole(split: str) -> str:
     return split.split("[")[0].split(" ")[0]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides what TensorFlow's libraries print while they load.
-
-    Eight lines on oneDNN and CUDA at each start, which no setting turns off.
-    They are printed after all when loading fails.
-    """
-    with tempfile.TemporaryFile() as notes:
-        sys.stderr.flush()
-        kept = os.dup(2)
-        os.dup2(notes.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            notes.seek(0)
-            os.write(kept, notes.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

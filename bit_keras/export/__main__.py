@@ -1,0 +1,235 @@
+"""The command: python -m bit_keras.export SOURCE --out DIR.
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, logging
+
+from bit_keras.arguments import Parser
+from bit_keras.export.options import Options, check, check_source
+from bit_keras.quiet import quiet
+
+_EPILOG = """\
+examples:
+  python -m bit_keras.export runs/c10 --out exports
+  python -m bit_keras.export BiT-M-R50x1.npz --out exports --archive
+  python -m bit_keras.export bit_r50x1 --init bit_r50x1.i21k --out exports
+  python -m bit_keras.export --verify exports/bit_r50x1/1
+  python -m bit_keras.export install-cache exports/bit_r50x1/1 \\
+      --handle bit/m-r50x1/1
+
+Writes OUT/NAME/VERSION/: a SavedModel that hub.KerasLayer, Keras 3
+(bit_keras.SavedModelLayer) and plain TensorFlow load, model.json with
+checksums, labels.txt, and README.md with a snippet for each of them.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the exporting command.
+
+    >>> parser().parse_args(["runs/a", "--out", "exports"]).source
+    'runs/a'
+    """
+    made = Parser(
+        prog="python -m bit_keras.export",
+        description="Export a backbone as a SavedModel.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add(
+        "source",
+        metavar="SOURCE",
+        help="directory of a finished run, official .npz, .keras file, "
+        "released name such as bit_r50x1.i21k, or model name (with --init); "
+        "with --verify: an export",
+    )
+    add("--out", metavar="DIR", help="folder of all exports")
+    add("--init", help='weights of a model named by SOURCE; "random": none')
+    add(
+        "--weights",
+        choices=("final", "best"),
+        default="final",
+        help="of a run: after the last step (default), or of its best "
+        "evaluation",
+    )
+    add("--name", help="folder under DIR; default: the model's name")
+    add("--version", type=int, default=1, help="folder under that; default 1")
+    add(
+        "--format",
+        default="savedmodel",
+        metavar="LIST",
+        help="comma-separated: savedmodel (default), npz (official key "
+        "names), keras",
+    )
+    add(
+        "--output",
+        choices=("features", "logits"),
+        default="features",
+        help="what calling the SavedModel returns; logits: a classifier",
+    )
+    add(
+        "--folded",
+        action="store_true",
+        help="standardize the kernels once: faster, not fine-tunable",
+    )
+    add(
+        "--archive",
+        action="store_true",
+        help="also write NAME-VERSION.tar.gz, as TensorFlow Hub serves them",
+    )
+    add(
+        "--resolution",
+        type=int,
+        metavar="PIXELS",
+        help="side that serve_encoded resizes to; default: as trained",
+    )
+    add("--licence", help="of the weights, for the card")
+    add("--overwrite", action="store_true", help="replace an older export")
+    add(
+        "--verify",
+        action="store_true",
+        help="compare the files of the export SOURCE with its model.json",
+    )
+    return made
+
+
+def install_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `install-cache`.
+
+    >>> install_parser().parse_args(["e/bit_r50x1/1"]).export
+    'e/bit_r50x1/1'
+    """
+    made = Parser(
+        prog="python -m bit_keras.export install-cache",
+        description="Put an export into TensorFlow Hub's cache, so that an "
+        "original handle such as bit/m-r50x1/1 loads it without a network.",
+        allow_abbrev=False,
+    )
+    made.add_argument("export", metavar="EXPORT", help="directory of an export")
+    made.add_argument(
+        "--handle",
+        help="such as bit/m-r50x1/1, or its URL; default: by the export's "
+        "network and upstream",
+    )
+    made.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        help="default: TFHUB_CACHE_DIR, or else TensorFlow Hub's own",
+    )
+    made.add_argument(
+        "--overwrite", action="store_true", help="replace what is there"
+    )
+    return made
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _options(args: argparse.Namespace) -> Options:
+    """Returns the options, checked, with all that needs no TensorFlow."""
+    options = Options(
+        name=args.name,
+        version=args.version,
+        formats=tuple(args.format.split(",")),
+        output=args.output,
+        folded=args.folded,
+        archive=args.archive,
+        overwrite=args.overwrite,
+        resolution=args.resolution,
+        licence=args.licence,
+    )
+    check(options)
+    check_source(args.source, args.init)
+    if args.out is None:
+        raise ValueError("--out DIR says where exports go.")
+    return options
+
+
+def _export(args: argparse.Namespace) -> None:
+    with quiet():
+        import tensorflow as tf
+
+        from bit_keras.export import exporter, source
+
+        tf.get_logger().setLevel("ERROR")
+    loaded = source.load(args.source, args.init, args.weights)
+    exporter.export(loaded, args.out, args.options, _say)
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from bit_keras.export import manifest
+
+    directory = args.source
+    problems = manifest.verify(directory)
+    if problems:
+        raise ValueError(
+            f'"{directory}" is not as it was exported: {"; ".join(problems)}.'
+        )
+    count = len(manifest.read(directory).sha256)
+    _say(f"{directory}: all {count} files are as they were exported")
+
+
+def _install(args: argparse.Namespace) -> None:
+    from bit_keras.export import handles
+
+    handle = args.handle or handles.handle_of(Path(args.export))
+    cache = Path(args.cache_dir) if args.cache_dir else handles.hub_cache_dir()
+    entry = handles.install(
+        Path(args.export), handle, cache, args.overwrite, _say
+    )
+    _say(f"{handles.official_handle(handle)} now loads {entry}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code.
+
+    Args:
+        argv: Arguments without the program's name; None: of this process.
+
+    Example:
+
+    >>> main(["nowhere"])
+    2
+    """
+    return _main(_parse(sys.argv[1:] if argv is None else argv))
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    if argv and argv[0] == "install-cache":
+        args = install_parser().parse_args(argv[1:])
+        return argparse.Namespace(**vars(args), action=_install)
+    args = parser().parse_args(argv)
+    action = _verify if args.verify else _export
+    return argparse.Namespace(**vars(args), action=action)
+
+
+def _main(args: argparse.Namespace) -> int:
+    logging.set_verbosity(logging.WARNING)
+    if args.action is _export:
+        try:
+            args.options = _options(args)
+        except (ValueError, OSError) as error:
+            _say(f"error: {error}")
+            return 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Exports are TensorFlow's, whatever backend the user works with.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        args.action(args)
+    except (ValueError, OSError) as error:
+        _say(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(_main, flags_parser=lambda argv: _parse(argv[1:]))
