@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-# The two datasets that need no files (`bit_keras.data.builtin`).
-BUILTIN = ("digits", "shapes")
+from bit_keras.data.prepared import BUILTIN
+
 # Images looked at to estimate the size of images that vary in size.
 _PROBE = 64
 

@@ -4,33 +4,51 @@ Nothing here downloads: preparing data is a step of its own, and the errors say
 how to do it.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from bit_keras.data.sources import (
-    BUILTIN,
-    Source,
-    multi_hot,
-    probe_image_size,
-)
+from bit_keras.data.prepared import NAME, not_prepared
+from bit_keras.data.sources import Source, multi_hot, probe_image_size
 from bit_keras.data.splits import slice_split
 from bit_keras.recipe import did_you_mean
 
-_NAME = re.compile(
-    r"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>[\d.*]+))?"
-)
 # Above this many shards, reads are interleaved for speed.
 _IN_ORDER = 16
 
 
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How to make the label, and perhaps the image, where no feature is it.
+
+    Attributes:
+        name: Says which rule this is in the source's fingerprint.
+        class_names: Of the labels it makes.
+        label: From all features of an example, images still encoded, to an
+            int64 scalar.
+        image: From encoded image to encoded image; `None`: as stored.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    label: Callable[[dict[str, Any]], tf.Tensor]
+    image: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+
 def open_tfds(
-    dataset: str, split: str, data_dir: str | None, label: str
+    dataset: str,
+    split: str,
+    data_dir: str | None,
+    label: str,
+    *,
+    num_classes: int | None = None,
+    rule: Rule | None = None,
 ) -> Source:
     """Opens prepared TFDS data.
 
@@ -40,6 +58,8 @@ def open_tfds(
         split: As in TFDS, with slices.
         data_dir: Folder of TFDS data; `None`: TFDS's default.
         label: A ClassLabel feature, or a sequence of them (multi-label).
+        num_classes: Makes a plain integer feature legal as label, too.
+        rule: Makes the labels instead of the feature `label`.
 
     Returns:
         A `Source` without random access. Its order is the stored one, or, with
@@ -58,19 +78,26 @@ def open_tfds(
     slices = slice_split(name, split, lengths)
     _check_files(name, builder, sorted({key for key, _, _ in slices}))
     image = _image_feature(name, info.features)
-    classes, multi_label = _label_feature(name, info.features, label)
-    read = _reader(builder, split, image, label, classes, multi_label)
+    if num_classes and not rule and _is_integer(info.features, label):
+        rule = _integer_rule(label, num_classes)
+    if rule:
+        class_names, multi_label = rule.class_names, False
+    else:
+        class_names, multi_label = _classes(name, info.features, label)
+    convert = _converter(image, label, len(class_names), multi_label, rule)
+    read = _reader(builder, split, convert)
     height, width, _ = info.features[image].shape
+    made_by = [split, rule.name if rule else label, list(class_names)]
     return Source(
         name=name,
         split=split,
         num_examples=sum(end - first for _, first, end in slices),
-        class_names=tuple(classes.names),
+        class_names=class_names,
         multi_label=multi_label,
         image_size=(height, width)
         if height and width
         else probe_image_size(name, read()),
-        fingerprint=_fingerprint(name, split, label, classes, info),
+        fingerprint=_fingerprint(name, made_by, info),
         read=read,
     )
 
@@ -80,13 +107,39 @@ def tfds_splits(dataset: str, data_dir: str | None) -> tuple[str, ...]:
     return tuple(_prepared(dataset, data_dir).info.splits)
 
 
+def _converter(
+    image: str,
+    label: str,
+    num_classes: int,
+    multi_label: bool,
+    rule: Rule | None,
+) -> Callable[[dict[str, Any]], dict[str, tf.Tensor]]:
+    """Returns the function from a TFDS example to an example of a `Source`."""
+
+    def in_range(value: tf.Tensor) -> tf.Tensor:
+        legal = (0 <= value) & (value < num_classes)
+        told = [f"label must be 0..{num_classes - 1}; an example has", value]
+        with tf.control_dependencies([tf.debugging.Assert(legal, told)]):
+            return tf.identity(value)
+
+    def convert(features: dict[str, Any]) -> dict[str, tf.Tensor]:
+        picture = features[image]
+        if rule:
+            value = in_range(rule.label(features))
+            picture = rule.image(picture) if rule.image else picture
+        elif multi_label:
+            value = multi_hot(features[label], num_classes)
+        else:
+            value = features[label]
+        return {"image": picture, "label": value, "id": features["tfds_id"]}
+
+    return convert
+
+
 def _reader(
     builder: tfds.core.DatasetBuilder,
     split: str,
-    image: str,
-    label: str,
-    classes: tfds.features.ClassLabel,
-    multi_label: bool,
+    convert: Callable[[dict[str, Any]], dict[str, tf.Tensor]],
 ) -> Callable[[], tf.data.Dataset]:
     shards = max(s.num_shards for s in builder.info.splits.values())
     ordered = shards <= _IN_ORDER or builder.info.disable_shuffling
@@ -102,16 +155,6 @@ def _reader(
         if isinstance(feature, tfds.features.Image)
     }
 
-    def example(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        value = features[label]
-        if multi_label:
-            value = multi_hot(value, classes.num_classes)
-        return {
-            "image": features[image],
-            "label": value,
-            "id": features["tfds_id"],
-        }
-
     def read() -> tf.data.Dataset:
         dataset = builder.as_dataset(
             split=split,
@@ -120,21 +163,17 @@ def _reader(
             shuffle_files=False,
         )
         return dataset.map(
-            example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            convert, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
     return read
 
 
 def _fingerprint(
-    name: str,
-    split: str,
-    label: str,
-    classes: tfds.features.ClassLabel,
-    info: tfds.core.DatasetInfo,
+    name: str, made_by: list[Any], info: tfds.core.DatasetInfo
 ) -> str:
     # The description of the data holds shard lengths, bytes and checksums.
-    text = json.dumps([name, split, label, classes.names, info.as_json])
+    text = json.dumps([name, *made_by, info.as_json])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -155,10 +194,10 @@ def _image_feature(name: str, features: tfds.features.FeaturesDict) -> str:
     return images[0]
 
 
-def _label_feature(
+def _classes(
     name: str, features: tfds.features.FeaturesDict, label: str
-) -> tuple[tfds.features.ClassLabel, bool]:
-    """Returns the feature that knows the classes, and whether it is a list."""
+) -> tuple[tuple[str, ...], bool]:
+    """Returns the class names, and whether an image may have several."""
     # A sequence of labels keeps its ClassLabel in `feature`.
     inner = {
         key: getattr(feature, "feature", feature)
@@ -170,7 +209,7 @@ def _label_feature(
         if isinstance(feature, tfds.features.ClassLabel)
     ]
     if label in legal:
-        return inner[label], inner[label] is not features[label]
+        return tuple(inner[label].names), inner[label] is not features[label]
     problem = (
         f'{name} has no feature "{label}".{did_you_mean(label, legal)}'
         if label not in inner
@@ -180,6 +219,25 @@ def _label_feature(
     raise ValueError(
         f"label: {problem} A label must be a ClassLabel feature; it has "
         f"{', '.join(legal) or 'none'}."
+    )
+
+
+def _is_integer(features: tfds.features.FeaturesDict, label: str) -> bool:
+    """Whether the label is one integer that does not know its classes."""
+    feature = features[label] if label in features else None
+    return (
+        isinstance(feature, tfds.features.Tensor)
+        and not isinstance(feature, tfds.features.ClassLabel)
+        and feature.shape == ()
+        and feature.tf_dtype.is_integer
+    )
+
+
+def _integer_rule(label: str, num_classes: int) -> Rule:
+    return Rule(
+        name=f"integer {label}",
+        class_names=tuple(str(i) for i in range(num_classes)),
+        label=lambda features: tf.cast(features[label], tf.int64),
     )
 
 
@@ -202,8 +260,7 @@ def _check_files(
 
 
 def _prepared(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    parts = _NAME.fullmatch(dataset)
-    if not parts:
+    if not NAME.fullmatch(dataset):
         raise ValueError(
             f'dataset: "{dataset}" is neither a folder or CSV file nor a TFDS '
             "name. Legal: name[/config][:version], for example cifar10:3.0.2."
@@ -217,62 +274,4 @@ def _prepared(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
             dataset, data_dir=data_dir
         )
     except tfds.core.DatasetNotFoundError:
-        raise _not_prepared(dataset, parts, data_dir) from None
-
-
-def _not_prepared(
-    dataset: str, parts: re.Match, data_dir: str | None
-) -> Exception:
-    """Returns the error that says what is there and what to do."""
-    name = parts["name"]
-    root = data_dir or os.path.expanduser(tfds.core.constants.DATA_DIR)
-    on_disk = _variants(os.path.join(root, name))
-    if on_disk:
-        return FileNotFoundError(
-            f'dataset: {root} has no "{dataset}". It has '
-            f"{', '.join(name + variant for variant in on_disk)}."
-        )
-    # Registers our own builder.
-    from bit_keras.data import imagenet21k  # noqa: F401
-
-    known = tfds.list_builders(with_community_datasets=False)
-    if name not in known:
-        known += os.listdir(root) if os.path.isdir(root) else []
-        return ValueError(
-            f'dataset: "{dataset}" is neither a folder, nor '
-            f"{' or '.join(BUILTIN)}, nor known to TFDS, nor prepared in "
-            f"{root}.{did_you_mean(name, [*known, *BUILTIN])}"
-        )
-    builder = tfds.builder_cls(name)
-    where = f", data_dir={data_dir!r}" if data_dir else ""
-    command = (
-        'python -c "import tensorflow_datasets as tfds; '
-        f"tfds.builder('{dataset}'{where}).download_and_prepare()\""
-    )
-    if name == "imagenet21k":
-        command = (
-            "python -m bit_keras.data.imagenet21k --manual-dir "
-            f"{root}/downloads/manual --data-dir {root}"
-        )
-    manual = ""
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        words = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
-        manual = (
-            f" First download by hand, into {root}/downloads/manual, which "
-            f"TFDS calls manual_dir: {words[:400]}"
-        )
-    return FileNotFoundError(
-        f"dataset: {dataset} is not prepared in {root}.{manual} "
-        f"Prepare it once with: {command}"
-    )
-
-
-def _variants(folder: str) -> list[str]:
-    """Lists what is prepared in a dataset's folder, as `[/config]:version`."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        if "dataset_info.json" in files:
-            folders.clear()
-            config, version = os.path.split(os.path.relpath(place, folder))
-            found.append(f"/{config}:{version}" if config else f":{version}")
-    return sorted(found)
+        raise not_prepared(dataset, data_dir) from None

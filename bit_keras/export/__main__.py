@@ -7,7 +7,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import app, logging
 
@@ -104,8 +103,9 @@ def parser() -> argparse.ArgumentParser:
 def install_parser() -> argparse.ArgumentParser:
     """Returns the parser of `install-cache`.
 
-    >>> install_parser().parse_args(["e/bit_r50x1/1"]).export
-    'e/bit_r50x1/1'
+    >>> args = ["e/bit_r50x1/1", "--handle", "bit/m-r50x1/1"]
+    >>> install_parser().parse_args(args).handle
+    'bit/m-r50x1/1'
     """
     made = Parser(
         prog="python -m bit_keras.export install-cache",
@@ -115,9 +115,7 @@ def install_parser() -> argparse.ArgumentParser:
     )
     made.add_argument("export", metavar="EXPORT", help="directory of an export")
     made.add_argument(
-        "--handle",
-        help="such as bit/m-r50x1/1, or its URL; default: by the export's "
-        "network and upstream",
+        "--handle", required=True, help="such as bit/m-r50x1/1, or its URL"
     )
     made.add_argument(
         "--cache-dir",
@@ -179,14 +177,12 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _install(args: argparse.Namespace) -> None:
-    from bit_keras.export import handles
+    from bit_keras.export import hub_cache
 
-    handle = args.handle or handles.handle_of(Path(args.export))
-    cache = Path(args.cache_dir) if args.cache_dir else handles.hub_cache_dir()
-    entry = handles.install(
-        Path(args.export), handle, cache, args.overwrite, _say
+    entry = hub_cache.install(
+        args.export, args.handle, args.cache_dir, args.overwrite, _say
     )
-    _say(f"{handles.official_handle(handle)} now loads {entry}")
+    _say(f"{hub_cache.official_handle(args.handle)} now loads {entry}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -48,8 +48,9 @@ def export(
     name = options.name or loaded.name
     target = Path(out) / name / str(options.version)
     packed = Path(out) / f"{name}-{options.version}.tar.gz"
-    for path in (target, packed) if options.archive else (target,):
-        _check_free(path, options.overwrite)
+    _check_free(target, options.overwrite, target / "model.json")
+    if options.archive:
+        _check_free(packed, options.overwrite, packed)
     with archive.new_directory(target, options.overwrite) as folder:
         _write_formats(loaded, folder, options, say)
         _write_papers(loaded, folder, options, name)
@@ -60,7 +61,8 @@ def export(
     return target
 
 
-def _check_free(path: Path, overwrite: bool) -> None:
+def _check_free(path: Path, overwrite: bool, mark: Path) -> None:
+    """Refuses to replace what has not the file that marks one of ours."""
     if not path.exists():
         return
     if not overwrite:
@@ -68,10 +70,10 @@ def _check_free(path: Path, overwrite: bool) -> None:
             f'"{path}" exists. Choose another --version or --name, or '
             "replace it with --overwrite."
         )
-    if path.is_dir() and not (path / "model.json").exists():
+    if not mark.is_file():
         raise FileExistsError(
-            f'"{path}" is not an export (it has no model.json): --overwrite '
-            "leaves it alone. Choose another --out, --name or --version."
+            f'"{path}" is not an export: --overwrite leaves it alone. Choose '
+            "another --out, --name or --version."
         )
 
 

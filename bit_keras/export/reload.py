@@ -17,8 +17,11 @@ def compare(directory: str, expected_file: str) -> dict[str, list[float]]:
     Args:
         directory: Of the SavedModel.
         expected_file: An `.npz` with, for each batch `i`, `i/images` and
-            `i/<output>` for some of the outputs "features", "logits" and
-            "intermediates/<endpoint>".
+            `i/<output>` for "call", "features", "logits" (if there is a head)
+            and "intermediates/<endpoint>".
+
+    Raises:
+        ValueError: If the SavedModel has other outputs, or of other shapes.
     """
     import tensorflow as tf
 
@@ -29,6 +32,7 @@ def compare(directory: str, expected_file: str) -> dict[str, list[float]]:
         for key in batches:
             prefix = key.removesuffix("images")
             outputs = _outputs(loaded, tf.constant(expected[key]))
+            _check_outputs(outputs, expected, prefix)
             for name, value in outputs.items():
                 want = expected[prefix + name]
                 difference = float(np.abs(value - want).max())
@@ -38,6 +42,21 @@ def compare(directory: str, expected_file: str) -> dict[str, list[float]]:
                 for i, v in enumerate((difference, difference / scale)):
                     worst[i] = v if not v <= worst[i] else worst[i]
     return found
+
+
+def _check_outputs(outputs, expected, prefix: str) -> None:
+    shapes = {prefix + name: value.shape for name, value in outputs.items()}
+    want = {
+        key: expected[key].shape
+        for key in expected
+        if key.startswith(prefix) and not key.endswith("/images")
+    }
+    for key in sorted({*shapes, *want}):
+        if shapes.get(key) != want.get(key):
+            raise ValueError(
+                f"{key.removeprefix(prefix)} has the shape {shapes.get(key)}, "
+                f"not {want.get(key)}"
+            )
 
 
 def _outputs(loaded, images) -> dict[str, np.ndarray]:

@@ -48,9 +48,11 @@ def network() -> Callable[..., BiT]:
         )
         generator = np.random.default_rng(1)
         for variable in model.variables:
-            # The head starts at zero, norms at one: any mix-up would hide.
+            # The mean of a kernel shows whether it is standardized; the head
+            # starts at zero, norms at one: any mix-up of these would hide.
             noise = 0.1 * generator.standard_normal(variable.shape)
-            variable.assign_add(abs(noise))
+            ones = variable.path.endswith(("gamma", "variance"))
+            variable.assign(noise + (1 if ones else 0.02))
         for variable in model.trainable_variables:
             if variable.path.endswith("kernel"):
                 variable.regularizer = keras.regularizers.L2(1e-4)

@@ -1,0 +1,161 @@
+"""Few-shot accuracy by fine-tuning: BiT's protocol, section 4.2."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from bit_keras.benchmarks import fewshot, results, task_data
+from bit_keras.benchmarks.fewshot_job import overview
+from bit_keras.benchmarks.finetune import (
+    Start,
+    finetune,
+    hyperrule_recipe,
+    open_start,
+    preprocessing,
+)
+from bit_keras.benchmarks.tasks import Task
+from bit_keras.data.sources import Source
+from bit_keras.data.subset import few_shot
+from bit_keras.recipe import Recipe, to_dict
+
+_PROTOCOL = "finetune"
+
+
+def run(
+    args: argparse.Namespace,
+    chosen: tuple[Task, ...],
+    shots: tuple[int, ...],
+    seeds: tuple[int, ...],
+    say: Callable[[str], None],
+) -> int:
+    """Carries out `fewshot --mode finetune`.
+
+    The whole network is fine-tuned by BiT-HyperRule on a random balanced subset
+    for every number of shots and every seed, from a head of zeros, and measured
+    on the whole test split.  Every run is a row; the paper plots all of them
+    and their median.
+
+    Args:
+        args: Of the sub-command.
+        chosen: Tasks to measure.
+        shots: Images per class.
+        seeds: Subsets of that size.
+        say: Is given each message.
+
+    Returns:
+        The exit code: 1 if a run failed.
+    """
+    start = open_start(args.model, args.init)
+    overrides = list(args.overrides)
+    if args.resolution:
+        overrides.append(f"preprocess.crop={args.resolution}")
+    file = results.ResultsFile(Path(args.out) / results.FILE_NAME)
+    done = {row.config_hash for row in file.rows()}
+    failures = []
+    for task in chosen:
+        recipe = hyperrule_recipe(start, task, args.batch_size, overrides)
+        train, test = (
+            task_data.open_split(task, split, args.data_dir)
+            for split in ("train", "test")
+        )
+        for k in shots:
+            for seed in seeds:
+                trial = Trial(task, recipe, k, seed)
+                if config_hash(start, trial, train, test) in done:
+                    say(f"{trial}: measured already")
+                    continue
+                try:
+                    row = measure(start, trial, train, test, args.out, say)
+                except ValueError as error:
+                    failures.append(f"{trial}: {error}")
+                else:
+                    file.append([row])
+                    say(f"{trial}: {row.value:.4f}")
+    if rows := file.rows():
+        say(overview(rows, start.sha256, _PROTOCOL))
+    for failure in failures:
+        say(f"error: {failure}")
+    return 1 if failures else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One fine-tuning.
+
+    Attributes:
+        task: What to learn.
+        recipe: How.
+        shots: Training images per class.
+        seed: Of the subset, and of the run.
+    """
+
+    task: Task
+    recipe: Recipe
+    shots: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.task.name}, {self.shots} shots, seed {self.seed}"
+
+
+def config_hash(start: Start, trial: Trial, train: Source, test: Source) -> str:
+    """Returns the hash of all that decides a trial's number."""
+    return results.config_hash(
+        {
+            "benchmark": "fewshot",
+            "model": start.sha256,
+            "task": trial.task.name,
+            "data": [[s.name, s.split, s.fingerprint] for s in (train, test)],
+            "protocol": _PROTOCOL,
+            "recipe": to_dict(trial.recipe),
+            "shots": trial.shots,
+            "seed": trial.seed,
+        }
+    )
+
+
+def measure(
+    start: Start,
+    trial: Trial,
+    train: Source,
+    test: Source,
+    out: str,
+    say: Callable[[str], None],
+) -> results.Row:
+    """Fine-tunes and returns the row.
+
+    Args:
+        start: The backbone.
+        trial: What to measure.
+        train: The whole train split of the task.
+        test: Its test split.
+        out: Folder; the run goes to `runs/` in it.
+        say: Is given each message of the training.
+    """
+    recipe = dataclasses.replace(
+        trial.recipe,
+        run=dataclasses.replace(trial.recipe.run, seed=trial.seed),
+    )
+    subset = few_shot(train, trial.shots, trial.seed)
+    hashed = config_hash(start, trial, train, test)
+    folder = Path(out, "runs", f"{trial.task.name}-{hashed}")
+    result = finetune(start, recipe, subset, test, folder, say)
+    return results.Row(
+        benchmark="fewshot",
+        model=start.name,
+        model_sha256=start.sha256,
+        upstream=start.upstream,
+        task=trial.task.name,
+        group=trial.task.kind,
+        protocol=_PROTOCOL,
+        preprocessing=preprocessing(folder),
+        metric="accuracy",
+        value=result["top1"],
+        stderr=float(fewshot.stderr(result["top1"], result["eval_examples"])),
+        n=result["eval_examples"],
+        shots=trial.shots,
+        seed=trial.seed,
+        details={"steps": result["steps"], "run": str(folder)},
+        config_hash=hashed,
+    )

@@ -1,0 +1,113 @@
+"""The sub-command results: filter, summarize, pivot and export rows."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bit_keras.benchmarks import results, results_export
+
+_DEFAULT_BY = "model,task,shots"
+
+
+def add_paths(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say which rows: paths and `--where`."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="results.jsonl files, or folders that hold them at any depth",
+    )
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="keep these rows; one column twice: either value. Columns are "
+        "those of a row (task, model, shots, ...) and details.NAME",
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the sub-command.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> add_arguments(parser)
+    >>> parser.parse_args(["runs", "--where", "task=dtd"]).where
+    ['task=dtd']
+    """
+    add_paths(parser)
+    parser.add_argument(
+        "--by",
+        default=_DEFAULT_BY,
+        metavar="COLUMN,COLUMN",
+        help="what tells measurements apart; median, mean and standard error "
+        f"go over the seeds of each (default: {_DEFAULT_BY})",
+    )
+    parser.add_argument(
+        "--pivot",
+        metavar="COLUMN",
+        help="one column per value of it, showing the median",
+    )
+    parser.add_argument(
+        "--format",
+        choices=results_export.FORMATS,
+        default="table",
+        help="default: table",
+    )
+    parser.add_argument("--out", metavar="FILE", help="default: the screen")
+
+
+def read(paths: Sequence[str], where: Sequence[str]) -> pd.DataFrame:
+    """Loads and filters rows; warnings become lines on standard error.
+
+    Raises:
+        ValueError: If no row is left, or for a mistake in a file or filter.
+        FileNotFoundError: For a path that does not exist.
+    """
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        frame = results.load(paths)
+    for note in notes:
+        print(f"warning: {note.message}", file=sys.stderr)
+    if frame.empty:
+        raise ValueError(
+            f"{', '.join(map(str, paths))}: no rows yet. The benchmark has "
+            "not measured anything so far."
+        )
+    return results.select(frame, where)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carries out the sub-command.
+
+    Args:
+        args: With the attributes of `add_arguments`.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong arguments.
+    """
+    if args.format == "parquet" and not args.out:
+        print("error: --format parquet needs --out FILE.", file=sys.stderr)
+        return 2
+    by = [name.strip() for name in args.by.split(",") if name.strip()]
+    if args.pivot and args.pivot not in by:
+        by.append(args.pivot)
+    try:
+        frame = read(args.paths, args.where)
+        table = results.summarize(frame, by)
+        if args.pivot:
+            table = results.pivot(table, args.pivot)
+        data = results_export.render(table, args.format)
+        if args.out:
+            results_export.replace_file(args.out, data)
+            print(f"{args.out}: {len(table)} rows", file=sys.stderr)
+        else:
+            print(data.decode(), end="")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
