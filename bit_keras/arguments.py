@@ -1,6 +1,7 @@
 """The arguments of python -m bit_keras.train."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -20,9 +21,14 @@ exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 loss not finite,
   130 stopped by Ctrl-C, 143 stopped by SIGTERM (both after saving)
 """
 
+# What argparse says of a value that is none of `choices`.
+_CHOICE = re.compile(
+    r".*invalid choice: '(?P<word>.*)' \(choose from (?P<known>.*)\)"
+)
+
 
 class Parser(argparse_flags.ArgumentParser):
-    """A parser that suggests the closest flag for one that does not exist.
+    """A parser that suggests the closest flag, or choice, for a misspelt one.
 
     Example:
 
@@ -38,7 +44,11 @@ class Parser(argparse_flags.ArgumentParser):
             word = unknown.split()[0].split("=")[0]
             known = [o for a in self._actions for o in a.option_strings]
             message = f"unknown argument {word}.{did_you_mean(word, known)}"
-        self.exit(2, f"error: {message} See --help.\n")
+        if choice := _CHOICE.fullmatch(message):
+            known = re.findall(r"[\w.-]+", choice["known"])
+            message += f".{did_you_mean(choice['word'], known)}"
+        end = "" if message.endswith((".", "?")) else "."
+        self.exit(2, f"error: {message}{end} See --help.\n")
 
 
 def parser(recipe_names: Sequence[str]) -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from bit_keras.arguments import Parser
 from bit_keras.recipe import did_you_mean
 
 # Name -> (module with `add_arguments(parser)` and `run(args)`, one line).
-_COMMANDS = {
+COMMANDS = {
     "fewshot": ("fewshot_command", "accuracy from a few images per class"),
     "vtab": ("vtab", "VTAB-1k: 19 tasks of 1000 training images"),
     "tasks": ("tasks_command", "lists the tasks, and where their data are"),
@@ -22,7 +22,7 @@ _COMMANDS = {
     "report": ("report", "draws measured rows as one HTML page"),
 }
 # Each with `main(argv)`.
-_SPEED = {
+SPEED = {
     "export": "what an export costs, and how fast it runs",
     "fewshot": "the linear probe against one decomposition per fit",
     "extraction": "feature extraction against the bare model",
@@ -36,9 +36,9 @@ def usage() -> str:
     'usage: python -m bit_keras.benchmarks NAME [...]'
     """
     lines = ["usage: python -m bit_keras.benchmarks NAME [...]", ""]
-    lines += [f"  {name:10} {text}" for name, (_, text) in _COMMANDS.items()]
+    lines += [f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()]
     lines += [f"  {'speed':10} timings, as ratios measured in one run:"]
-    lines += [f"    {name:10} {text}" for name, text in _SPEED.items()]
+    lines += [f"    {name:10} {text}" for name, text in SPEED.items()]
     lines += ["", "NAME --help says more of each."]
     return "\n".join(lines)
 
@@ -64,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if argv else 2
     if argv[0] == "speed":
         return _speed(argv[1:])
-    if argv[0] not in _COMMANDS:
-        return _unknown(argv[0], [*_COMMANDS, "speed"])
-    name, text = _COMMANDS[argv[0]]
+    if argv[0] not in COMMANDS:
+        return _unknown(argv[0], [*COMMANDS, "speed"])
+    name, text = COMMANDS[argv[0]]
     module = importlib.import_module(f"bit_keras.benchmarks.{name}")
     parser = Parser(
         prog=f"python -m bit_keras.benchmarks {argv[0]}",
@@ -86,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _speed(argv: Sequence[str]) -> int:
-    if not argv or argv[0] not in _SPEED:
-        return _unknown(argv[0] if argv else "", [*_SPEED], "speed ")
+    if not argv or argv[0] not in SPEED:
+        return _unknown(argv[0] if argv else "", [*SPEED], "speed ")
     module = importlib.import_module(f"bit_keras.benchmarks.speed.{argv[0]}")
     return module.main(argv[1:])
 

@@ -95,16 +95,16 @@ class _Tridiagonal:
         return linalg.solveh_banded(band, targets, check_finite=False)
 
     def rotate(self, matrix: np.ndarray, trans: str) -> np.ndarray:
-        """Multiplies with Q ("N") or its transpose ("T"), in place."""
-        if len(matrix) > 1:
-            (ormqr,) = lapack.get_lapack_funcs(("ormqr",), (matrix,))
-            lwork = _PANEL * matrix.shape[1]
-            reflected, _, info = ormqr(
-                "L", trans, *self.reflections, matrix[1:], lwork
+        """Returns the product with Q ("N") or with its transpose ("T")."""
+        out = np.array(matrix, order="F")
+        if len(out) > 1:
+            (ormqr,) = linalg.get_lapack_funcs(("ormqr",), (out,))
+            lwork = _PANEL * out.shape[1]
+            out[1:], _, info = ormqr(
+                "L", trans, *self.reflections, out[1:], lwork
             )
             assert info == 0, info
-            matrix[1:] = reflected
-        return matrix
+        return out
 
 
 def _independent(

@@ -1,1 +1,1 @@
-"""What leaves the house: exported backbones (not part of 0.1)."""
+"""What leaves the house: backbones as SavedModels, and the way back in."""

@@ -98,11 +98,12 @@ def check_source(source: str | os.PathLike, init: str | None) -> None:
     elif path.exists() or name in released.names():
         return
     elif "/" in name or path.suffix in (".npz", ".h5", ".keras"):
-        raise FileNotFoundError(f'SOURCE: there is no "{source}".')
+        raise FileNotFoundError(f'There is no "{source}".')
     else:
         known = models.names() + released.names()
         raise ValueError(
-            f'SOURCE "{name}" is neither a run directory, a file (.npz, .h5, '
-            ".keras), a released name, nor, with --init, the name of a model."
+            f'"{name}" is neither a run directory, an export, a file (.npz, '
+            ".h5, .keras), a released name, nor, with --init, the name of a "
+            "model."
             f"{did_you_mean(name, known)}"
         )

@@ -94,13 +94,13 @@ def load(
     if str(source) in released.names():
         return _load_released(str(source))
     check_source(source, init)
-    raise FileNotFoundError(f'SOURCE: there is no file "{source}".')
+    raise FileNotFoundError(f'There is no file "{source}".')
 
 
 def _load_run(path: Path, weights: str) -> Loaded:
     if not (path / "recipe.json").exists():
         raise ValueError(
-            f'SOURCE "{path}" is neither the directory of a training run (it '
+            f'"{path}" is neither the directory of a training run (it '
             f"has no recipe.json) nor an export (no {manifest.FILE})."
         )
     run = _read_json(path / "recipe.json")
@@ -175,7 +175,7 @@ def _load_export(path: Path) -> Loaded:
     """Rebuilds the Keras model of an export from its SavedModel."""
     facts = manifest.read(path)
     if facts.folded:
-        raise ValueError(f'"{path}" cannot be a SOURCE. {saved_model.FOLDED}')
+        raise ValueError(f'"{path}": {saved_model.FOLDED}')
     saved = saved_model.read(path)
     values = [*saved.variables, *getattr(saved, "head_variables", ())]
     config = dict(facts.architecture)
@@ -235,8 +235,8 @@ def _load_file(path: Path) -> Loaded:
     network = recognize(shapes)
     if network is None:
         raise ValueError(
-            f'"{path}" looks like {describe(shapes)}; name its model with '
-            f"SOURCE and give the file as --init."
+            f'"{path}" looks like {describe(shapes)}; give the name of its '
+            "model, and the file as --init."
         )
     name = network.name or "bit"
     model = BiT(
@@ -274,7 +274,8 @@ def _load_named(name: str, init: str) -> Loaded:
     loaded = _load_run(path, "final") if path.is_dir() else _load_file(path)
     if loaded.name != name:
         raise ValueError(
-            f'"{init}" holds weights for {loaded.name}, but SOURCE is {name}.'
+            f'"{init}" holds weights for {loaded.name}, but the model is '
+            f"{name}."
         )
     upstream = loaded.upstream or _upstream_of(init)
     return dataclasses.replace(loaded, init=init, upstream=upstream)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
 import tarfile
 
 import keras
@@ -247,6 +248,15 @@ def test_every_output_is_compared(handle, unit, network, tmp_path):
         reload.compare(str(handle), str(file))
 
 
+def test_a_nan_never_passes(unit, handle, monkeypatch):
+    said = '{"call": [NaN, NaN], "logits": [0.1, 0.01]}'
+    done = subprocess.CompletedProcess([], 0, said, "")
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: done)
+    with pytest.raises(ValueError, match="call differs by nan"):
+        verification.reloaded(unit, handle)
+
+
+@pytest.mark.slow
 def test_verification_of_cut_weights(handle, unit, tmp_path):
     folder = shutil.copytree(handle, tmp_path / "copy")
     file = folder / "variables" / "variables.data-00000-of-00001"

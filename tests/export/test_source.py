@@ -206,7 +206,7 @@ def test_a_model_by_name_with_a_file_or_run(finished_run, network, tmp_path):
     assert (loaded.init, loaded.weights) == (str(file), "final.npz")
     # The run beside the file is not consulted.
     assert loaded.upstream is None and loaded.labels == ()
-    message = f'"{file}" holds weights for bit_tiny, but SOURCE is bit_r50x1'
+    message = f'"{file}" holds weights for bit_tiny, but the model is bit_r50x1'
     with fails(ValueError, message):
         source.load("bit_r50x1", init=str(file))
 
