@@ -23,9 +23,8 @@ def check(recipe: Recipe) -> None:
             f"Recipe {recipe.name} needs --dataset: a TFDS name, a folder of "
             'images, a CSV file, "digits" or "shapes".'
         )
-    init = recipe.model.init
-    if init and not Path(init).exists():
-        _check_released(init, recipe.model.name)
+    if recipe.model.init:
+        check_init(recipe.model.init, recipe.model.name)
     positive = {
         "--batch-size": recipe.run.batch_size,
         "--micro-batch": recipe.run.micro_batch,
@@ -46,7 +45,19 @@ def check(recipe: Recipe) -> None:
         )
 
 
-def _check_released(init: str, model: str) -> None:
+def check_init(init: str, model: str) -> None:
+    """Raises a ValueError for weights that are not there, or of another model.
+
+    Args:
+        init: A file, run directory, or released name.
+        model: Name of the model they are for.
+
+    Example:
+
+    >>> check_init("bit_r50x1.i21k", "bit_r50x1")
+    """
+    if Path(init).exists():
+        return
     if "/" in init or init.endswith((".npz", ".h5", ".keras")):
         raise ValueError(f'--init: there is no file or folder "{init}".')
     if released.model_name(init) != model:

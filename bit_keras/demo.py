@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bit_keras.quiet import quiet
+from bit_keras.workdir import write_atomic
 
 # Upstream: 16 generated shapes.  The schedule is BiT-S's, scaled to 900 steps;
 # batch 128 scales its learning rate to 0.015, a tiny network takes ten times
@@ -27,6 +28,11 @@ _UPSTREAM = (
     "--steps=900",
     "--set=schedule.learning_rate=0.15",
 )
+# Few-shot: the same digits, as a task of the user's own.
+_FILE = "tasks.json"
+_TASKS = [
+    {"name": "digits", "dataset": "digits", "train": "train", "test": "test"}
+]
 # Downstream: scans of handwritten digits.  HyperRule gives 500 steps and no
 # MixUp; digits must not be mirrored.
 _TRANSFER = (
@@ -43,16 +49,22 @@ _TRANSFER = (
 def commands(out: Path) -> list[list[str]]:
     """Returns the commands of the demonstration, as typed after `python`.
 
-    >>> [command[1] for command in commands(Path("out"))]
-    ['bit_keras.train', 'bit_keras.train', 'bit_keras.export']
+    >>> [command[2] for command in commands(Path("out"))][-3:]
+    ['fewshot', 'fewshot', 'report']
     """
     train, export = ["-m", "bit_keras.train"], ["-m", "bit_keras.export"]
+    measure = ["-m", "bit_keras.benchmarks"]
     upstream, transfer = out / "upstream", out / "transfer"
     exports = [f"--out={out / 'exports'}", "--overwrite"]
+    few_shot = [f"--tasks-file={out / _FILE}", f"--out={out / 'results'}"]
+    random = ["--model=bit_tiny", "--init=random", "--resolution=32"]
     return [
         [*train, *_UPSTREAM, f"--workdir={upstream}"],
         [*train, *_TRANSFER, f"--init={upstream}", f"--workdir={transfer}"],
         [*export, f"{transfer}", *exports],
+        [*measure, "fewshot", f"--model={upstream}", *few_shot],
+        [*measure, "fewshot", *random, *few_shot],
+        [*measure, "report", f"{out / 'results'}", f"--out={out / 'report'}"],
     ]
 
 
@@ -137,6 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default="runs/demo", help="where files go")
     out = Path(parser.parse_args(argv).out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / _FILE, json.dumps(_TASKS, indent=1) + "\n")
     for command in commands(out):
         print(f"\n$ python {shlex.join(command)}", flush=True)
         code = subprocess.run([sys.executable, *command]).returncode
@@ -145,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
         lines = table(out), through_hub(out)
-    print("", *lines, sep="\n")
+    page = out / "report" / "report.html"
+    print("", *lines, f"Few-shot accuracies as a page: {page}", sep="\n")
     return 0
 
 

@@ -1,20 +1,27 @@
 """The command: python -m bit_keras.benchmarks NAME ...
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments.
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C and 143
+by SIGTERM while fine-tuning, 141 if the reader of its output has gone.
 """
 
 import importlib
 import os
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 from absl import logging
 
 from bit_keras.arguments import Parser
 from bit_keras.recipe import did_you_mean
+from bit_keras.stops import Interrupted, NotFiniteError
 
-# Name -> (module with `add_arguments(parser)` and `run(args)`, one line).
-COMMANDS = {
+# Name -> (module, one line).  A module has `add_arguments(parser)`, `run(args)`
+# and, if the parser cannot see all that is wrong, `check(args)`, which raises.
+_COMMANDS = {
     "fewshot": ("fewshot_command", "accuracy from a few images per class"),
     "vtab": ("vtab", "VTAB-1k: 19 tasks of 1000 training images"),
     "tasks": ("tasks_command", "lists the tasks, and where their data are"),
@@ -22,7 +29,7 @@ COMMANDS = {
     "report": ("report", "draws measured rows as one HTML page"),
 }
 # Each with `main(argv)`.
-SPEED = {
+_SPEED = {
     "export": "what an export costs, and how fast it runs",
     "fewshot": "the linear probe against one decomposition per fit",
     "extraction": "feature extraction against the bare model",
@@ -36,9 +43,9 @@ def usage() -> str:
     'usage: python -m bit_keras.benchmarks NAME [...]'
     """
     lines = ["usage: python -m bit_keras.benchmarks NAME [...]", ""]
-    lines += [f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()]
+    lines += [f"  {name:10} {text}" for name, (_, text) in _COMMANDS.items()]
     lines += [f"  {'speed':10} timings, as ratios measured in one run:"]
-    lines += [f"    {name:10} {text}" for name, text in SPEED.items()]
+    lines += [f"    {name:10} {text}" for name, text in _SPEED.items()]
     lines += ["", "NAME --help says more of each."]
     return "\n".join(lines)
 
@@ -59,14 +66,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Features come from TensorFlow, whatever backend the user works with.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            try:
+                return _main(argv)
+            finally:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # As `| head` does. What is still to be flushed has nowhere to go.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        return 128 + signal.SIGPIPE
+
+
+def _main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0 if argv else 2
     if argv[0] == "speed":
         return _speed(argv[1:])
-    if argv[0] not in COMMANDS:
-        return _unknown(argv[0], [*COMMANDS, "speed"])
-    name, text = COMMANDS[argv[0]]
+    if argv[0] not in _COMMANDS:
+        return _unknown("sub-command", argv[0], [*_COMMANDS, "speed"])
+    name, text = _COMMANDS[argv[0]]
     module = importlib.import_module(f"bit_keras.benchmarks.{name}")
     parser = Parser(
         prog=f"python -m bit_keras.benchmarks {argv[0]}",
@@ -75,29 +98,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.add_arguments(parser)
     args = parser.parse_args(argv[1:])
+    if hasattr(module, "check"):
+        try:
+            module.check(args)
+        except (ValueError, OSError) as error:
+            _say(f"error: {error}")
+            return 2
+    return _run(module, "run", args)
+
+
+def _speed(argv: Sequence[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in _SPEED:
+        return _unknown("speed", argv[0], [*_SPEED])
+    module = importlib.import_module(f"bit_keras.benchmarks.speed.{argv[0]}")
+    return _run(module, "main", argv[1:])
+
+
+def _run(module: ModuleType, function: str, args: Any) -> int:
+    """Calls `module.function(args)`, with errors as one line."""
     try:
-        return module.run(args)
-    except (ValueError, OSError) as error:
+        return getattr(module, function)(args)
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError, NotFiniteError) as error:
         _say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         _say("Stopped. The same command goes on from here.")
-        return 130
+        return 128 + signal.SIGINT
+    except Interrupted as stop:
+        _say(
+            f"Stopped at step {stop.step}, saved. The same command goes on "
+            "from here."
+        )
+        return 128 + stop.signum
 
 
-def _speed(argv: Sequence[str]) -> int:
-    if not argv or argv[0] not in SPEED:
-        return _unknown(argv[0] if argv else "", [*SPEED], "speed ")
-    module = importlib.import_module(f"bit_keras.benchmarks.speed.{argv[0]}")
-    return module.main(argv[1:])
-
-
-def _unknown(name: str, known: Sequence[str], before: str = "") -> int:
+def _unknown(kind: str, name: str, known: Sequence[str]) -> int:
     _say(
-        f'error: there is no "{before}{name}".{did_you_mean(name, known)} '
+        f'error: {kind}: there is no "{name}".{did_you_mean(name, known)} '
         f"Known: {', '.join(known)}."
     )
     return 2
+
+
+def _warn(message: Warning | str, *where: Any, **more: Any) -> None:
+    """Shows a warning as a line for a user, not as one of the source."""
+    _say(f"warning: {message}")
 
 
 def _say(message: str) -> None:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from bit_keras import models, released
 from bit_keras.benchmarks import foreign
-from bit_keras.export import manifest, source
+from bit_keras.export import handles, manifest, source
 from bit_keras.export.saved_model import pooled
 from bit_keras.recipe import did_you_mean
 
@@ -119,12 +119,9 @@ def open_backbone(
     """
     if resolution is not None and resolution < 1:
         raise ValueError(f"resolution must be >= 1; got {resolution}.")
-    if init is not None or _is_weights(handle):
+    if init is not None or is_weights(handle):
         backbone = _open_weights(handle, init)
     else:
-        # Here, because it is part of TensorFlow Hub's slow import.
-        from bit_keras.export import handles
-
         directory = Path(handles.resolve(handle))
         if not (directory / manifest.FILE).exists():
             return _open_foreign(
@@ -144,8 +141,17 @@ def open_backbone(
     return backbone
 
 
-def _is_weights(handle: str) -> bool:
-    """Whether `handle` is for `export.source`, and no SavedModel."""
+def is_weights(handle: str) -> bool:
+    """Whether a handle is for `export.source`, and no SavedModel.
+
+    Args:
+        handle: As for `open_backbone`, without `init`.
+
+    Example:
+
+    >>> is_weights("mine.npz"), is_weights("exports/bit_tiny/1")
+    (True, False)
+    """
     path = Path(handle).expanduser()
     return (
         handle in models.names()

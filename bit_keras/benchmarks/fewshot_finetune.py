@@ -2,11 +2,11 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bit_keras.benchmarks import fewshot, results, task_data
-from bit_keras.benchmarks.fewshot_job import overview
+from bit_keras.benchmarks.fewshot_overview import overview
 from bit_keras.benchmarks.finetune import (
     Start,
     finetune,
@@ -18,8 +18,35 @@ from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.sources import Source
 from bit_keras.data.subset import few_shot
 from bit_keras.recipe import Recipe, to_dict
+from bit_keras.stops import NotFiniteError
 
 _PROTOCOL = "finetune"
+# What one trial may have: data, a diverging run, a run directory in use.
+_FAILURES = (ValueError, FileNotFoundError, BlockingIOError, NotFiniteError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One fine-tuning.
+
+    Attributes:
+        task: What to learn.
+        recipe: How.
+        train: The whole train split of the task.
+        test: Its test split.
+        shots: Training images per class.
+        seed: Of the subset, and of the run.
+    """
+
+    task: Task
+    recipe: Recipe
+    train: Source
+    test: Source
+    shots: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.task.name}, {self.shots} shots, seed {self.seed}"
 
 
 def run(
@@ -29,7 +56,7 @@ def run(
     seeds: tuple[int, ...],
     say: Callable[[str], None],
 ) -> int:
-    """Carries out `fewshot --mode finetune`.
+    """Carries out `fewshot --mode finetune`, and prints the table of medians.
 
     The whole network is fine-tuned by BiT-HyperRule on a random balanced subset
     for every number of shots and every seed, from a head of zeros, and measured
@@ -52,61 +79,58 @@ def run(
         overrides.append(f"preprocess.crop={args.resolution}")
     file = results.ResultsFile(Path(args.out) / results.FILE_NAME)
     done = {row.config_hash for row in file.rows()}
-    failures = []
+    asked, failures = set(), []
     for task in chosen:
         recipe = hyperrule_recipe(start, task, args.batch_size, overrides)
-        train, test = (
-            task_data.open_split(task, split, args.data_dir)
-            for split in ("train", "test")
-        )
-        for k in shots:
-            for seed in seeds:
-                trial = Trial(task, recipe, k, seed)
-                if config_hash(start, trial, train, test) in done:
-                    say(f"{trial}: measured already")
-                    continue
-                try:
-                    row = measure(start, trial, train, test, args.out, say)
-                except ValueError as error:
-                    failures.append(f"{trial}: {error}")
-                else:
-                    file.append([row])
-                    say(f"{trial}: {row.value:.4f}")
-    if rows := file.rows():
-        say(overview(rows, start.sha256, _PROTOCOL))
+        try:
+            trials = [*_trials(task, recipe, shots, seeds, args.data_dir)]
+        except _FAILURES as error:
+            failures.append(str(error))
+            continue
+        for trial in trials:
+            asked.add(hashed := config_hash(start, trial))
+            if hashed in done:
+                say(f"{trial}: measured already")
+                continue
+            say(f"{trial}:")
+            try:
+                row = measure(start, trial, args.out, say)
+            except _FAILURES as error:
+                failures.append(f"{trial}: {error}")
+            else:
+                file.append([row])
+                say(f"{trial}: {row.value:.4f}")
+    print(overview(file.rows(), asked), end="")
     for failure in failures:
         say(f"error: {failure}")
     return 1 if failures else 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """One fine-tuning.
-
-    Attributes:
-        task: What to learn.
-        recipe: How.
-        shots: Training images per class.
-        seed: Of the subset, and of the run.
-    """
-
-    task: Task
-    recipe: Recipe
-    shots: int
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.task.name}, {self.shots} shots, seed {self.seed}"
+def _trials(
+    task: Task,
+    recipe: Recipe,
+    shots: tuple[int, ...],
+    seeds: tuple[int, ...],
+    data_dir: str | None,
+) -> Iterator[Trial]:
+    train, test = (
+        task_data.open_split(task, split, data_dir)
+        for split in ("train", "test")
+    )
+    for k in shots:
+        for seed in seeds:
+            yield Trial(task, recipe, train, test, k, seed)
 
 
-def config_hash(start: Start, trial: Trial, train: Source, test: Source) -> str:
+def config_hash(start: Start, trial: Trial) -> str:
     """Returns the hash of all that decides a trial's number."""
+    sources = (trial.train, trial.test)
     return results.config_hash(
         {
             "benchmark": "fewshot",
             "model": start.sha256,
             "task": trial.task.name,
-            "data": [[s.name, s.split, s.fingerprint] for s in (train, test)],
+            "data": [[s.name, s.split, s.fingerprint] for s in sources],
             "protocol": _PROTOCOL,
             "recipe": to_dict(trial.recipe),
             "shots": trial.shots,
@@ -116,20 +140,13 @@ def config_hash(start: Start, trial: Trial, train: Source, test: Source) -> str:
 
 
 def measure(
-    start: Start,
-    trial: Trial,
-    train: Source,
-    test: Source,
-    out: str,
-    say: Callable[[str], None],
+    start: Start, trial: Trial, out: str, say: Callable[[str], None]
 ) -> results.Row:
     """Fine-tunes and returns the row.
 
     Args:
         start: The backbone.
         trial: What to measure.
-        train: The whole train split of the task.
-        test: Its test split.
         out: Folder; the run goes to `runs/` in it.
         say: Is given each message of the training.
     """
@@ -137,10 +154,10 @@ def measure(
         trial.recipe,
         run=dataclasses.replace(trial.recipe.run, seed=trial.seed),
     )
-    subset = few_shot(train, trial.shots, trial.seed)
-    hashed = config_hash(start, trial, train, test)
+    subset = few_shot(trial.train, trial.shots, trial.seed)
+    hashed = config_hash(start, trial)
     folder = Path(out, "runs", f"{trial.task.name}-{hashed}")
-    result = finetune(start, recipe, subset, test, folder, say)
+    result = finetune(start, recipe, subset, trial.test, folder, say)
     return results.Row(
         benchmark="fewshot",
         model=start.name,
@@ -152,7 +169,7 @@ def measure(
         preprocessing=preprocessing(folder),
         metric="accuracy",
         value=result["top1"],
-        stderr=float(fewshot.stderr(result["top1"], result["eval_examples"])),
+        stderr=fewshot.stderr(result["top1"], result["eval_examples"]),
         n=result["eval_examples"],
         shots=trial.shots,
         seed=trial.seed,

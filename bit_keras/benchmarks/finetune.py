@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bit_keras import checkpoints, distribution, models, trainer, workdir
-from bit_keras.benchmarks.backbone import open_backbone
+from bit_keras.benchmarks.backbone import is_weights, open_backbone
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.checks import check
 from bit_keras.data.sources import Source
+from bit_keras.export import handles
 from bit_keras.export import source as sources
 from bit_keras.export.manifest import FILE as MANIFEST
 from bit_keras.recipe import (
@@ -45,8 +47,8 @@ def open_start(handle: str, init: str | None = None) -> Start:
     """Opens what `--model` names, for fine-tuning.
 
     Args:
-        handle: An export, run directory, weight file, released name, or (with
-            `init`) the name of a model.
+        handle: An export (or an archive or handle of one), run directory,
+            weight file, released name, or (with `init`) the name of a model.
         init: Weights of a model named by `handle`.
 
     Raises:
@@ -58,15 +60,17 @@ def open_start(handle: str, init: str | None = None) -> Start:
     >>> open_start("bit_tiny", "random").name
     'bit_tiny.random'
     """
-    path = Path(handle).expanduser()
-    if path.is_dir() and (path / "saved_model.pb").exists():
-        if not (path / MANIFEST).exists():
+    backbone = open_backbone(handle, init)
+    source = handle
+    if init is None and not is_weights(handle):
+        # An export, perhaps packed, or from the network; found once more.
+        source = str(handles.resolve(handle))
+        if not (Path(source) / MANIFEST).exists():
             raise ValueError(
                 f'"{handle}" is a SavedModel of others: only its features can '
-                "be measured. Use --mode probe or --protocol linear."
+                "be measured, by a linear probe."
             )
-    backbone = open_backbone(handle, init)
-    loaded = sources.load(handle, init)
+    loaded = sources.load(source, init)
     models.check_name(loaded.name)
     return Start(backbone.name, backbone.sha256, backbone.upstream, loaded)
 
@@ -148,16 +152,17 @@ def finetune(
             },
         }
         directory.claim(recipe, facts)
-        if directory.result:
-            return directory.result
         init = directory.path / "start.npz"
-        if not directory.started:
-            checkpoints.save(start.loaded.model, init)
-        result = trainer.train(
-            recipe, train, test, directory, strategy(recipe), init, say
-        )
+        if not directory.result:
+            if not directory.started:
+                checkpoints.save(start.loaded.model, init)
+            trainer.train(
+                recipe, train, test, directory, strategy(recipe), init, say
+            )
+        # A benchmark is hundreds of runs: keep their records and weights only.
         init.unlink(missing_ok=True)
-        return result
+        shutil.rmtree(directory.path / "checkpoints", ignore_errors=True)
+        return directory.result
 
 
 def preprocessing(folder: Path) -> str:

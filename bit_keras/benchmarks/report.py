@@ -11,11 +11,12 @@ import os
 import re
 import sys
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from bit_keras.benchmarks import results_command
-from bit_keras.benchmarks.results_export import render, replace_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def write(frame: pd.DataFrame, out: str | os.PathLike) -> Path:
+def write(frame: "pd.DataFrame", out: str | os.PathLike) -> Path:
     """Writes a report.
 
     Args:
@@ -53,6 +54,7 @@ def write(frame: pd.DataFrame, out: str | os.PathLike) -> Path:
     from bit_keras.benchmarks import report_page, report_plots
     from bit_keras.benchmarks.report_figures import pictures
     from bit_keras.benchmarks.report_sections import colours, sections
+    from bit_keras.benchmarks.results_export import render, replace_file
 
     out = Path(out)
     parts = sections(frame)

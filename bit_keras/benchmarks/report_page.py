@@ -9,6 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from bit_keras.benchmarks.report_sections import Section, vtab_scores
 from bit_keras.benchmarks.summary import pivot, text
+from bit_keras.benchmarks.vtab_overview import note, side_by_side
 
 # Nothing may be fetched, whatever a name in the data tries.
 _POLICY = (
@@ -180,7 +181,7 @@ def _section(
             f'<script type="application/json" id="figure-{number}">'
             # Plotly writes < and > as \u003c and \u003e.
             f"{plot.to_json()}</script>",
-            "" if scores is None else _scores(scores),
+            "" if scores is None else _scores(scores, section.protocol),
             _overview(section),
             _numbers(section),
             "</section>",
@@ -188,8 +189,12 @@ def _section(
     )
 
 
-def _scores(scores: pd.DataFrame) -> str:
-    return "<p>Score: mean over tasks of the medians (%).</p>" + _table(scores)
+def _scores(scores: pd.DataFrame, protocol: str) -> str:
+    return (
+        "<p>Score: mean over tasks of the medians (%); below, what others "
+        f"published. {html.escape(note(protocol))}</p>"
+        + _table(side_by_side(scores))
+    )
 
 
 def _overview(section: Section) -> str:

@@ -4,11 +4,13 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
+# pandas takes a second to load; a slip on the command line should not.
+if TYPE_CHECKING:
+    import pandas as pd
 
-from bit_keras.benchmarks import results, results_export
-
+_FORMATS = ("table", "csv", "markdown", "parquet")
 _DEFAULT_BY = "model,task,shots"
 
 
@@ -54,20 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=results_export.FORMATS,
+        choices=_FORMATS,
         default="table",
         help="default: table",
     )
     parser.add_argument("--out", metavar="FILE", help="default: the screen")
 
 
-def read(paths: Sequence[str], where: Sequence[str]) -> pd.DataFrame:
+def read(paths: Sequence[str], where: Sequence[str]) -> "pd.DataFrame":
     """Loads and filters rows; warnings become lines on standard error.
 
     Raises:
         ValueError: If no row is left, or for a mistake in a file or filter.
         FileNotFoundError: For a path that does not exist.
     """
+    from bit_keras.benchmarks import results
+
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         frame = results.load(paths)
@@ -93,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "parquet" and not args.out:
         print("error: --format parquet needs --out FILE.", file=sys.stderr)
         return 2
+    from bit_keras.benchmarks import results, results_export
+
     by = [name.strip() for name in args.by.split(",") if name.strip()]
     if args.pivot and args.pivot not in by:
         by.append(args.pivot)
@@ -104,10 +110,11 @@ def run(args: argparse.Namespace) -> int:
         data = results_export.render(table, args.format)
         if args.out:
             results_export.replace_file(args.out, data)
-            print(f"{args.out}: {len(table)} rows", file=sys.stderr)
-        else:
-            print(data.decode(), end="")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if args.out:
+        print(f"{args.out}: {len(table)} rows", file=sys.stderr)
+    else:
+        print(data.decode(), end="")
     return 0

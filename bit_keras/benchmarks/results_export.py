@@ -10,8 +10,6 @@ import pandas as pd
 
 from bit_keras.benchmarks.summary import text
 
-FORMATS = ("table", "csv", "markdown", "parquet")
-
 
 def cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns a table as short texts for people.
@@ -127,7 +125,13 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def render(frame: pd.DataFrame, kind: str) -> bytes:
-    """Returns a table in one of `FORMATS`, as the bytes of a file.
+    """Returns a table as the bytes of a file.
+
+    Args:
+        frame: The table.
+        kind: "table", "csv", "markdown" or "parquet".
+
+    Example:
 
     >>> render(pd.DataFrame({"task": ["dtd"]}), "csv")
     b'task\\ndtd\\n'

@@ -91,6 +91,8 @@ class _Tridiagonal:
         return np.maximum(values, 0)
 
     def solve(self, targets: np.ndarray, l2: float) -> np.ndarray:
+        if not len(self.off):
+            return targets / (self.diagonal + l2)
         band = np.stack([np.append(0, self.off), self.diagonal + l2])
         return linalg.solveh_banded(band, targets, check_finite=False)
 

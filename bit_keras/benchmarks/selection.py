@@ -1,11 +1,15 @@
 """The arguments that several sub-commands share: which model, which tasks."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 from bit_keras.benchmarks import task_status, tasks, tasks_file
 from bit_keras.benchmarks.tasks import Task
+from bit_keras.checks import check_init
+from bit_keras.export.options import check_source
+from bit_keras.recipe import did_you_mean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="side the model sees; default: what its export says, or 224",
     )
     add(
+        "--input-range",
+        metavar="LOW,HIGH",
+        help="of the images that a SavedModel of others expects; default 0,1",
+    )
+    add(
         "--batch-size",
         type=int,
         help="images per step; extraction: default 64, no influence on "
@@ -58,6 +67,47 @@ def add_tasks_file(parser: argparse.ArgumentParser) -> None:
         help='own tasks: a list of {"name", "dataset", "train", "test", '
         '"label", "group"} with TFDS names and slices',
     )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises an error for arguments that cannot be, before TensorFlow loads.
+
+    Args:
+        args: With the attributes of `add_arguments`.
+
+    Raises:
+        FileNotFoundError: For a model or folder that is not there.
+        ValueError: For a value that is not legal.
+
+    Example:
+
+    >>> parser = argparse.ArgumentParser()
+    >>> add_arguments(parser)
+    >>> words = "--model bit_tiny --init random --out o --resolution 0"
+    >>> check(parser.parse_args(words.split()))
+    Traceback (most recent call last):
+    ValueError: --resolution must be >= 1; got 0.
+    """
+    for option in ("resolution", "batch_size"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            name = option.replace("_", "-")
+            raise ValueError(f"--{name} must be >= 1; got {value}.")
+    input_range(args)
+    if args.data_dir and not Path(args.data_dir).expanduser().is_dir():
+        raise FileNotFoundError(
+            f'--data-dir: there is no folder "{args.data_dir}".'
+        )
+    # A handle is looked up, perhaps in a network, when it is opened.
+    if args.init is None and _is_handle(args.model):
+        return
+    check_source(args.model, args.init)
+    if args.init not in (None, "random"):
+        check_init(args.init, args.model)
+
+
+def _is_handle(model: str) -> bool:
+    return "://" in model or model.startswith(("bit/", "google/bit/"))
 
 
 def read_tasks_file(path: str | None) -> tuple[Task, ...]:
@@ -94,12 +144,8 @@ def choose(
     >>> [task.name for task in choose("mine", "fewshot", own, None, print)]
     ['mine']
     """
-    if names is None and not isinstance(default, str):
-        wanted = dict.fromkeys(default, True)
-    else:
-        wanted = _named(names or default, own)
     present, missing = [], []
-    for task, must in wanted.items():
+    for task, must in wanted(names, default, own).items():
         if task_status.status(task, data_dir) == "present":
             present.append(task)
             continue
@@ -119,16 +165,50 @@ def choose(
     return tuple(present)
 
 
-def _named(names: str, own: tuple[Task, ...]) -> dict[Task, bool]:
-    """Returns the tasks, and whether each was asked for by its own name."""
-    wanted: dict[Task, bool] = {}
-    for name in filter(None, (word.strip() for word in names.split(","))):
-        if name in tasks.groups(own):
+def wanted(
+    names: str | None,
+    default: str | tuple[Task, ...],
+    own: tuple[Task, ...],
+) -> dict[Task, bool]:
+    """Returns the tasks asked for, whether their data are there or not.
+
+    Args:
+        names: As for `choose`.
+        default: As for `choose`.
+        own: As for `choose`.
+
+    Returns:
+        Task -> whether it was asked for by its own name.
+
+    Raises:
+        ValueError: For an unknown name, with the closest known one.
+
+    Example:
+
+    >>> {t.name: must for t, must in wanted("pets,bit", "vtab", ()).items()}
+    {'pets': True, 'cifar100': False, 'cifar10': False, ...}
+    """
+    if names is None and not isinstance(default, str):
+        return dict.fromkeys(default, True)
+    words = [word.strip() for word in (names or default).split(",")]
+    if names is not None and not any(words):
+        raise ValueError(f'--tasks needs the name of a task; got "{names}".')
+    found: dict[Task, bool] = {}
+    singles = (*tasks.names(), *(task.name for task in own))
+    groups = tasks.groups(own)
+    for name in filter(None, words):
+        if name in groups:
             for task in tasks.group(name, own):
-                wanted.setdefault(task, False)
+                found.setdefault(task, False)
+        elif name in singles:
+            found[tasks.get(name, own)] = True
         else:
-            wanted[tasks.get(name, own)] = True
-    return wanted
+            raise ValueError(
+                f'--tasks: there is no task or group "{name}".'
+                f"{did_you_mean(name, (*groups, *singles))} Groups: "
+                f"{', '.join(groups)}. Tasks: {', '.join(singles)}."
+            )
+    return found
 
 
 def cache_dir(args: argparse.Namespace) -> Path:
@@ -138,6 +218,31 @@ def cache_dir(args: argparse.Namespace) -> Path:
     'results/features'
     """
     return Path(args.cache_dir or Path(args.out) / "features")
+
+
+def input_range(args: argparse.Namespace) -> tuple[float, float] | None:
+    """Returns `--input-range` as two numbers; None if it was not given.
+
+    Raises:
+        ValueError: For anything else.
+
+    Example:
+
+    >>> input_range(argparse.Namespace(input_range="-1,1"))
+    (-1.0, 1.0)
+    """
+    if args.input_range is None:
+        return None
+    try:
+        low, high = (float(word) for word in args.input_range.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(
+            "--input-range takes two numbers, the smaller first, such as "
+            f'--input-range=-1,1; got "{args.input_range}".'
+        )
+    return low, high
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ def check_enough(labels: np.ndarray, num_classes: int, shots: int) -> None:
     ...
     ValueError: shots: 2 images per class are asked for, but train_labels has \
 fewer in 1 of 2 classes: class 1 has 1. Ask for at most 1 shot, or pass \
-allow_fewer=True to take what there is.
+allow_fewer=True (--allow-fewer) to take what there is.
     """
     counts = np.bincount(labels, minlength=num_classes)
     (short,) = np.nonzero(counts < shots)
@@ -84,5 +84,5 @@ allow_fewer=True to take what there is.
     raise ValueError(
         f"shots: {shots} images per class are asked for, but train_labels has "
         f"fewer in {len(short)} of {num_classes} classes: {shown}. {repair} "
-        "allow_fewer=True to take what there is."
+        "allow_fewer=True (--allow-fewer) to take what there is."
     )

@@ -3,6 +3,7 @@
 import argparse
 
 from bit_keras.benchmarks import selection, task_status, tasks
+from bit_keras.benchmarks.tasks import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,16 +19,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     selection.add_tasks_file(parser)
 
 
+def check(args: argparse.Namespace) -> None:
+    """Raises an error for an unknown group or a mistake in the tasks-file.
+
+    Args:
+        args: With the attributes of `add_arguments`.
+    """
+    _chosen(args)
+
+
+def _chosen(args: argparse.Namespace) -> tuple[Task, ...]:
+    own = selection.read_tasks_file(args.tasks_file)
+    if args.group:
+        return tasks.group(args.group, own)
+    return (*(tasks.get(name) for name in tasks.names()), *own)
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints the table of tasks.
 
     Args:
         args: With the attributes of `add_arguments`.
     """
-    own = selection.read_tasks_file(args.tasks_file)
-    if args.group:
-        chosen = tasks.group(args.group, own)
-    else:
-        chosen = (*(tasks.get(name) for name in tasks.names()), *own)
-    print(*task_status.listing(chosen, args.data_dir), sep="\n")
+    lines = task_status.listing(_chosen(args), args.data_dir)
+    print(*lines, sep="\n")
     return 0

@@ -103,9 +103,8 @@ def parser() -> argparse.ArgumentParser:
 def install_parser() -> argparse.ArgumentParser:
     """Returns the parser of `install-cache`.
 
-    >>> args = ["e/bit_r50x1/1", "--handle", "bit/m-r50x1/1"]
-    >>> install_parser().parse_args(args).handle
-    'bit/m-r50x1/1'
+    >>> install_parser().parse_args(["e/bit_r50x1/1"]).export
+    'e/bit_r50x1/1'
     """
     made = Parser(
         prog="python -m bit_keras.export install-cache",
@@ -115,7 +114,9 @@ def install_parser() -> argparse.ArgumentParser:
     )
     made.add_argument("export", metavar="EXPORT", help="directory of an export")
     made.add_argument(
-        "--handle", required=True, help="such as bit/m-r50x1/1, or its URL"
+        "--handle",
+        help="such as bit/m-r50x1/1, or its URL; default: by the export's "
+        "network and upstream",
     )
     made.add_argument(
         "--cache-dir",
@@ -179,10 +180,11 @@ def _verify(args: argparse.Namespace) -> None:
 def _install(args: argparse.Namespace) -> None:
     from bit_keras.export import hub_cache
 
+    handle = args.handle or hub_cache.handle_of(args.export)
     entry = hub_cache.install(
-        args.export, args.handle, args.cache_dir, args.overwrite, _say
+        args.export, handle, args.cache_dir, args.overwrite, _say
     )
-    _say(f"{hub_cache.official_handle(args.handle)} now loads {entry}")
+    _say(f"{hub_cache.official_handle(handle)} now loads {entry}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

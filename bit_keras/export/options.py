@@ -98,7 +98,7 @@ def check_source(source: str | os.PathLike, init: str | None) -> None:
     elif path.exists() or name in released.names():
         return
     elif "/" in name or path.suffix in (".npz", ".h5", ".keras"):
-        raise FileNotFoundError(f'There is no "{source}".')
+        raise FileNotFoundError(f'there is no "{source}".')
     else:
         known = models.names() + released.names()
         raise ValueError(

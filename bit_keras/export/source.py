@@ -94,7 +94,7 @@ def load(
     if str(source) in released.names():
         return _load_released(str(source))
     check_source(source, init)
-    raise FileNotFoundError(f'There is no file "{source}".')
+    raise FileNotFoundError(f'there is no file "{source}".')
 
 
 def _load_run(path: Path, weights: str) -> Loaded:
@@ -112,8 +112,8 @@ def _load_run(path: Path, weights: str) -> Loaded:
         if result is None:
             raise FileNotFoundError(
                 f'The training run in "{path}" has not finished; the same '
-                "training command resumes it. --weights best exports its best "
-                "evaluation so far."
+                "training command resumes it. An export with --weights best "
+                "takes its best evaluation so far."
             )
     elif not file.exists():
         raise FileNotFoundError(
@@ -271,7 +271,7 @@ def _load_named(name: str, init: str) -> Loaded:
         model = models.create(name, 0, dtype="float32")
         return Loaded(model=model, name=name, weights="random", init=init)
     path = released.resolve(init, released.default_cache())
-    loaded = _load_run(path, "final") if path.is_dir() else _load_file(path)
+    loaded = load(path)
     if loaded.name != name:
         raise ValueError(
             f'"{init}" holds weights for {loaded.name}, but the model is '

@@ -59,7 +59,6 @@ EARLY = {
     "output typo": ((".", "--out=e", "--output=logit"), 2, "--output"),
     "flag typo": ((".", "--outt=e"), 2, 'Did you mean "--out"?'),
     "verify nothing": (("--verify", "none"), 1, "no model.json"),
-    "cache without handle": (("install-cache", "e"), 2, "--handle"),
     "unknown handle": (
         ("install-cache", "EXPORT", "--handle=bit/m-r50x2/1"),
         1,
@@ -189,6 +188,9 @@ def test_the_original_handle_finds_the_export(
     assert command.main(args) == 1
     assert "error: bit/m-r50x1/1 has an entry" in capfd.readouterr().err
     assert command.main([*args, "--overwrite"]) == 0
+    # No official model is like it, so there is no default.
+    assert command.main(args[:2]) == 1
+    assert "Choose one with --handle" in capfd.readouterr().err
     # A layer takes the short name, too.
     layer = SavedModelLayer("bit/m-r50x1/1", trainable=False)
     tf.debugging.assert_near(layer(images), want)

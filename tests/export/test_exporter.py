@@ -150,15 +150,18 @@ def test_encoded_images_get_the_runs_labels(exported, loaded):
 
 
 def test_an_export_is_a_source(exported, loaded):
-    again = source.load(exported[0])
-    assert (again.name, again.labels) == (loaded.name, loaded.labels)
-    assert again.metrics == loaded.metrics
-    assert (again.resolution, again.weights) == (32, "final")
-    for mine, theirs in zip(
-        loaded.model.variables, again.model.variables, strict=True
+    for again in (
+        source.load(exported[0]),
+        source.load("bit_tiny", init=str(exported[0])),
     ):
-        assert mine.path == theirs.path
-        np.testing.assert_array_equal(mine, theirs)
+        assert (again.name, again.labels) == (loaded.name, loaded.labels)
+        assert again.metrics == loaded.metrics
+        assert (again.resolution, again.weights) == (32, "final")
+        for mine, theirs in zip(
+            loaded.model.variables, again.model.variables, strict=True
+        ):
+            assert mine.path == theirs.path
+            np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from bit_keras.benchmarks.ridge import solve_path
+
+GRID = 2.0 ** np.arange(-10, 20)
+
+
+def gram_of(rows, columns, seed=0):
+    x = np.random.default_rng(seed).standard_normal((rows, columns))
+    return (x * np.arange(1, columns + 1) ** -0.5).T @ x
+
+
+def solve_all(gram, targets, l2, **kwargs):
+    mix, solutions = solve_path(gram.copy(), targets.copy(), l2, **kwargs)
+    side_by_side = np.hstack(list(solutions))
+    p = mix.shape[1]
+    nodes = side_by_side.reshape(len(gram), p, targets.shape[1])
+    return np.einsum("kp,npm->knm", mix, nodes), p
+
+
+@pytest.mark.parametrize("rows, columns", [(300, 80), (40, 80), (9, 1), (9, 2)])
+def test_solves_for_every_penalty(rows, columns):
+    x = np.random.default_rng(0).standard_normal((rows, columns))
+    x *= np.arange(1, columns + 1) ** -0.5
+    gram, targets = x.T @ x, x.T @ np.sign(x[:, :1] - [[0, 0.5, 1]])
+    found, _ = solve_all(gram, targets, GRID)
+    for l2, solution in zip(GRID, found, strict=True):
+        direct = np.linalg.solve(gram + l2 * np.eye(columns), targets)
+        error = np.linalg.norm(solution - direct) / np.linalg.norm(direct)
+        assert error < 1e-5
+
+
+def test_few_solutions_span_the_grid():
+    x = np.random.default_rng(0).standard_normal((300, 80))
+    _, solved = solve_all(x.T @ x, np.ones((80, 1)), GRID)
+    assert solved < len(GRID) / 2
+
+
+def test_groups_of_columns_come_in_order(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((60, 12))
+    targets = x.T @ np.ones((60, 5))
+    expected, _ = solve_all(x.T @ x, targets, GRID)
+    monkeypatch.setattr("bit_keras.benchmarks.ridge._COLUMNS", 11)
+    found, _ = solve_all(x.T @ x, targets, GRID)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_float32_only_rounds_the_result():
+    x = np.random.default_rng(0).standard_normal((60, 12))
+    targets = x.T @ np.ones((60, 1))
+    exact, _ = solve_all(x.T @ x, targets, GRID)
+    rounded, _ = solve_all(x.T @ x, targets, GRID, dtype=np.float32)
+    assert 0 < abs(rounded - exact).max() < 1e-6 * abs(exact).max()
+
+
+def test_a_zero_matrix_has_the_zero_solution():
+    found, solved = solve_all(np.zeros((4, 4)), np.zeros((4, 2)), GRID)
+    assert solved == 1
+    assert not found.any()
+
+
+def test_targets_are_left_as_they_are():
+    targets = np.ones((4, 2))
+    _, solutions = solve_path(np.eye(4), targets, GRID)
+    assert list(solutions)
+    assert (targets == 1).all()
