@@ -63,15 +63,14 @@ def linear_probe(
         subset: "seeded": k random images per class, nested over shots; "first":
             the first k of each class, for which `seeds` are not used.
         validation: Whether to measure each penalty by leaving one training
-            image out as well; see `bit_keras.benchmarks.leave_one_out`. Needs
-            at least two images per class: missing for one shot.
+            image out as well; see `bit_keras.benchmarks.leave_one_out`.
         allow_fewer: Whether a class with fewer than k images may contribute
             what it has, as the original code lets it do silently.
 
     Returns:
         A table of `shots`, `seed` (missing for "first"), `l2`, `accuracy` (in
-        [0, 1]) and, with `validation`, `validation` and `validation_stderr`
-        (both in [0, 1]); sorted by shots, seed and l2.
+        [0, 1]) and, with `validation`, `validation` (in [0, 1]; missing for one
+        shot); sorted by shots, seed and l2.
 
     Raises:
         ValueError: For arguments out of range, features that are not finite
@@ -85,8 +84,8 @@ def linear_probe(
     >>> linear_probe(features[:100], labels[:100], features[100:],
     ...              labels[100:], num_classes=2, shots=(5, 25), seeds=(0,))
        shots  seed      l2  accuracy
-    0      5     0  1024.0      0.86
-    1     25     0  1024.0      0.93
+    0      5     0  1024.0      0.89
+    1     25     0  1024.0      0.91
     """
     shots = _positive("shots", shots, numbers.Integral)
     penalties = np.array(_positive("l2", np.ravel(l2), numbers.Real))
@@ -109,16 +108,15 @@ def linear_probe(
         nest = {k: order[: (rank < k).sum()] for k in shots}
         moments = Moments(train_features, train_labels, num_classes)
         for k, images in nest.items():
-            probe, left_out = _fit(moments, images, penalties, validation)
+            probe, left_out = _fit(
+                moments, images, penalties, validation and k > 1
+            )
             correct = probe.correct(test_features, test_labels)
             table = pd.DataFrame({"shots": k, "l2": penalties})
             table.insert(1, "seed", pd.array([seed] * len(table), "Int64"))
             table["accuracy"] = correct / len(test_labels)
             if validation:
-                table["validation"] = left_out if k > 1 else np.nan
-                table["validation_stderr"] = stderr(
-                    table["validation"], len(images)
-                )
+                table["validation"] = left_out
             tables.append(table)
     table = pd.concat(tables).sort_values(["shots", "seed", "l2"])
     return table.reset_index(drop=True)
@@ -135,28 +133,25 @@ def stderr(accuracy: ArrayLike, n: int) -> np.ndarray | float:
 
 def _fit(
     moments: Moments, images: np.ndarray, l2: np.ndarray, validation: bool
-) -> tuple[Classifier, np.ndarray | None]:
+) -> tuple[Classifier, np.ndarray | float]:
     """Returns the probe of the images and its leave-one-out accuracies.
 
     Smaller subsets of the nest must have been fitted before.
     """
+    correct = np.nan
     # Of images and features, the fewer make the smaller matrix.
     if len(images) < moments.features.shape[1]:
-        few = (
-            moments.features[images],
-            moments.labels[images],
-            len(moments.counts),
-            l2,
-        )
-        correct = leave_one_out_dual(*few) if validation else None
+        labels, num_classes = moments.labels[images], len(moments.counts)
+        few = (moments.features[images], labels, num_classes, l2)
         probe = fit_dual(*few)
+        if validation:
+            correct = leave_one_out_dual(*few)
     else:
         moments.add(images[moments.counts.sum() :])
-        correct = (
-            leave_one_out_primal(moments, images, l2) if validation else None
-        )
         probe = fit_primal(moments, l2)
-    return probe, correct / len(images) if validation else None
+        if validation:
+            correct = leave_one_out_primal(moments, images, l2)
+    return probe, correct / len(images)
 
 
 def _positive(name: str, values: Iterable, kind: type) -> list:

@@ -1,4 +1,10 @@
-"""Leave-one-out accuracy of the linear probe, in closed form."""
+"""Leave-one-out accuracy of the linear probe, in closed form.
+
+The class of the image left out has one image fewer than the others, and the
+constant feature, which learns how frequent classes are, would hold that against
+it: under strong penalties no image would be classified correctly. Its part of
+the score is therefore that of all images.
+"""
 
 import numpy as np
 
@@ -19,7 +25,8 @@ def leave_one_out_dual(
     Nothing is fitted twice: with `inverse = (X X' + l2 I)^-1`, the score of an
     image that was left out is `y - (inverse y)_i / inverse_ii`. This is exact
     but for the whitening, whose statistics still include the image (not its
-    label). For fewer images than features.
+    label), and for the constant feature (see above). For fewer images than
+    features.
 
     Args:
         features: `(images, features)`.
@@ -41,12 +48,14 @@ def leave_one_out_dual(
     x = Whitening.of(features)(features)
     values, vectors = np.linalg.eigh(x @ x.T + BIAS_CONSTANT**2)
     y = targets(labels, num_classes)
+    mean_target = y.mean(axis=0)
     rotated = vectors.T @ y
     correct = np.empty(len(l2), np.int64)
     for i, penalty in enumerate(l2):
         shrunk = vectors / (np.maximum(values, 0) + penalty)
         inverse = np.einsum("ij,ij->i", shrunk, vectors)
         scores = y - (shrunk @ rotated) / inverse[:, None]
+        scores += _prior(y, mean_target, len(y), penalty)
         correct[i] = (scores.argmax(axis=1) == labels).sum()
     return correct
 
@@ -70,7 +79,6 @@ def leave_one_out_primal(
     white, gram, right = moments.whitened()
     values, vectors = np.linalg.eigh(gram)
     weights = vectors.T @ right
-    constant = BIAS_CONSTANT**2 * len(images)
     mean_target = 2 * moments.counts / len(images) - 1
     correct = np.zeros(len(l2), np.int64)
     for rows in blocks(len(images), len(values)):
@@ -79,10 +87,23 @@ def leave_one_out_primal(
         y = targets(labels, len(mean_target))
         for i, penalty in enumerate(l2):
             # The constant feature is orthogonal to the others.
-            share = constant / (constant + penalty)
+            share = _share(len(images), penalty)
             shrunk = x / (np.maximum(values, 0) + penalty)
             leverage = np.einsum("ij,ij->i", shrunk, x) + share / len(images)
             fit = shrunk @ weights + share * mean_target
             scores = y - (y - fit) / (1 - leverage)[:, None]
+            scores += _prior(y, mean_target, len(images), penalty)
             correct[i] += (scores.argmax(axis=1) == labels).sum()
     return correct
+
+
+def _share(images: int, l2: float) -> float:
+    """What the penalty leaves of the constant feature's fit."""
+    return BIAS_CONSTANT**2 * images / (BIAS_CONSTANT**2 * images + l2)
+
+
+def _prior(
+    y: np.ndarray, mean_target: np.ndarray, images: int, l2: float
+) -> np.ndarray:
+    """What leaving out targets `y` took from the constant feature's part."""
+    return _share(images, l2) * (y - mean_target) / (images - 1)

@@ -95,12 +95,10 @@ def evaluate(tables: Mapping[str, pd.DataFrame], protocol: str) -> pd.DataFrame:
       the smallest l2 of the highest average taken for all tasks. This looks at
       test labels.
     - "leave_self_out": the same with the ranks of the other tasks only.
-    - "validation": for each task, shots and seed, the largest l2 whose
-      leave-one-out accuracy is within one standard error of the best: the
-      accuracy of few images is coarse, and of penalties it cannot tell apart
-      the stronger one generalizes better (Breiman et al., Classification and
-      Regression Trees, 1984, section 3.4.3). With one image per class there is
-      nothing to leave out, and l2 = 2^10 is taken.
+    - "validation": for each task, shots and seed, the l2 of the highest
+      leave-one-out accuracy over the training images of that subset alone; of
+      equal ones the largest. With one image per class there is nothing left
+      of the class to learn from, and l2 = 2^10 is taken.
 
     Args:
         tables: Task name -> result of `fewshot.linear_probe` with the
@@ -131,7 +129,7 @@ def evaluate(tables: Mapping[str, pd.DataFrame], protocol: str) -> pd.DataFrame:
     if protocol == "big_vision":
         kept = {task: _fixed(table) for task, table in tables.items()}
     elif protocol == "validation":
-        kept = {task: _one_stderr(table) for task, table in tables.items()}
+        kept = {task: _by_validation(table) for task, table in tables.items()}
     else:
         kept = _by_ranks(tables, leave_self_out=protocol == "leave_self_out")
     columns = ["shots", "seed", "l2", "accuracy"]
@@ -166,16 +164,14 @@ def _fixed(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _one_stderr(table: pd.DataFrame) -> pd.DataFrame:
+def _by_validation(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (shots, _), group in table.groupby(["shots", "seed"]):
         if shots == 1:
             rows.append(_fixed(group))
             continue
-        best = group.loc[group["validation"].idxmax()]
-        enough = best["validation"] - best["validation_stderr"]
-        good = group[group["validation"] >= enough]
-        rows.append(good.loc[[good["l2"].idxmax()]])
+        best = group[group["validation"] == group["validation"].max()]
+        rows.append(best.loc[[best["l2"].idxmax()]])
     return pd.concat(rows)
 
 

@@ -190,8 +190,9 @@ def wanted(
     """
     if names is None and not isinstance(default, str):
         return dict.fromkeys(default, True)
-    words = [word.strip() for word in (names or default).split(",")]
-    if names is not None and not any(words):
+    text = default if names is None else names
+    words = [word.strip() for word in text.split(",")]
+    if not any(words):
         raise ValueError(f'--tasks needs the name of a task; got "{names}".')
     found: dict[Task, bool] = {}
     singles = (*tasks.names(), *(task.name for task in own))

@@ -14,8 +14,9 @@ from typing import Any
 from bit_keras.benchmarks import results, selection, tasks
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.quiet import quiet
-from bit_keras.recipe import did_you_mean
-from bit_keras.stops import Interrupted, NotFiniteError
+from bit_keras.recipe import did_you_mean, override
+from bit_keras.recipes import transfer
+from bit_keras.stops import NotFiniteError
 
 _PROTOCOLS = ("hyperrule", "lightweight", "linear")
 
@@ -49,38 +50,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measures, and appends rows to OUT/results.jsonl.
-
-    What is there already is not measured again; an interrupted run goes on.
+def check(args: argparse.Namespace) -> None:
+    """Raises an error for wrong arguments, before TensorFlow loads.
 
     Args:
         args: With the attributes of `add_arguments`.
 
-    Returns:
-        The exit code: 1 if a task failed, 128 + the signal if stopped.
+    Raises:
+        FileNotFoundError: For a model or folder that is not there.
+        ValueError: For anything misspelt, out of range, or without effect.
     """
+    selection.check(args)
     if args.tasks is not None:
         _check_names(args.tasks)
+    if args.seeds is not None and args.seeds < 1:
+        raise ValueError(f"--seeds must be >= 1; got {args.seeds}.")
+    linear = args.protocol == "linear"
+    others = "hyperrule or lightweight" if linear else "linear"
+    without_effect = {
+        "--seeds": linear and args.seeds is not None,
+        "--set": linear and args.overrides,
+        "--cache-dir": not linear and args.cache_dir,
+        "--input-range": not linear and args.input_range,
+    }
+    for option, given in without_effect.items():
+        if given:
+            raise ValueError(
+                f"{option} is for --protocol {others}. Leave it out, or "
+                "choose another protocol."
+            )
+    recipe = transfer.recipe()
+    for assignment in args.overrides:
+        recipe = override(recipe, assignment)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, appends rows to OUT/results.jsonl, and prints the score.
+
+    What is there already is not measured again; an interrupted run goes on.
+
+    Args:
+        args: With the attributes of `add_arguments`, checked.
+
+    Returns:
+        The exit code: 1 if a task failed.
+    """
     chosen = selection.choose(args.tasks, "vtab", (), args.data_dir, say)
     with quiet():
         import tensorflow as tf
 
         from bit_keras.benchmarks import vtab_finetune, vtab_linear
+        from bit_keras.benchmarks.vtab_overview import overview
 
         tf.get_logger().setLevel("ERROR")
     linear = args.protocol == "linear"
     job = (vtab_linear if linear else vtab_finetune).open_job(args, say)
     say(f"{job.model.name}: {len(chosen)} tasks, protocol {job.protocol}")
     file = results.ResultsFile(Path(args.out) / results.FILE_NAME)
-    try:
-        failures = measure(job, chosen, file)
-    except Interrupted as stop:
-        say("Stopped. The same command goes on from here.")
-        return 128 + stop.signum
-    from bit_keras.benchmarks.vtab_overview import overview
-
-    say(overview(file.rows(), job.model.sha256, job.protocol, job.settings))
+    failures = measure(job, chosen, file)
+    print(
+        overview(file.rows(), job.model.sha256, job.protocol, job.settings),
+        end="",
+    )
     for failure in failures:
         say(f"error: {failure}")
     return 1 if failures else 0
@@ -89,9 +120,12 @@ def run(args: argparse.Namespace) -> int:
 def _check_names(names: str) -> None:
     """Refuses what is not of VTAB; its protocols need train800 and val200."""
     vtab = tasks.group("vtab")
-    legal = [group for task in vtab for group in task.groups]
-    legal = [*dict.fromkeys(legal), *(task.name for task in vtab)]
-    for name in filter(None, (word.strip() for word in names.split(","))):
+    legal = dict.fromkeys(group for task in vtab for group in task.groups)
+    legal = [*legal, *(task.name for task in vtab)]
+    words = [word.strip() for word in names.split(",")]
+    if not any(words):
+        raise ValueError(f'--tasks needs the name of a task; got "{names}".')
+    for name in filter(None, words):
         if name not in legal:
             raise ValueError(
                 f'--tasks: "{name}" is not of VTAB-1k.'

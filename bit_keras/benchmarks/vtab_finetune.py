@@ -188,7 +188,7 @@ class Job:
             preprocessing=self._preprocessing(recipe),
             metric="accuracy",
             value=top1,
-            stderr=float(fewshot.stderr(top1, n)),
+            stderr=fewshot.stderr(top1, n),
             n=n,
             seed=recipe.run.seed,
             details={
@@ -222,18 +222,15 @@ def open_job(args: argparse.Namespace, say: Callable[[str], None]) -> Job:
         say: Is given each message.
 
     Raises:
-        ValueError: For a model that cannot be fine-tuned, or no runs.
+        ValueError: For a model that cannot be fine-tuned.
     """
-    runs = _RUNS if args.seeds is None else args.seeds
-    if runs < 1:
-        raise ValueError(f"--seeds must be >= 1; got {runs}.")
     overrides = list(args.overrides)
     if args.resolution is not None:
         overrides.append(f"preprocess.crop={args.resolution}")
     return Job(
         protocol=args.protocol,
         model=open_start(args.model, args.init),
-        seeds=tuple(range(runs)),
+        seeds=tuple(range(args.seeds or _RUNS)),
         batch_size=args.batch_size,
         overrides=tuple(overrides),
         data_dir=args.data_dir,

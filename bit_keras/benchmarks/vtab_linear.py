@@ -125,7 +125,7 @@ class Job:
             preprocessing=str(self.preprocessing),
             metric="accuracy",
             value=accuracy,
-            stderr=float(fewshot.stderr(accuracy, n)),
+            stderr=fewshot.stderr(accuracy, n),
             n=n,
             endpoint=_ENDPOINT,
             details={
@@ -190,25 +190,19 @@ def open_job(args: argparse.Namespace, say: Callable[[str], None]) -> Job:
         say: Is given each message.
 
     Raises:
-        ValueError: For a model that cannot be opened, and for arguments that
-            a probe has no use for.
+        ValueError: For a model that cannot be opened.
     """
-    if args.overrides:
-        raise ValueError(
-            "--set is for --protocol hyperrule and lightweight; a linear probe "
-            "has no recipe."
-        )
-    if args.seeds is not None:
-        raise ValueError(
-            "--seeds is for --protocol hyperrule and lightweight; the linear "
-            "protocol draws nothing at random."
-        )
-    model = open_backbone(args.model, args.init, resolution=args.resolution)
+    model = open_backbone(
+        args.model,
+        args.init,
+        resolution=args.resolution,
+        input_range=selection.input_range(args),
+    )
     return Job(
         protocol=args.protocol,
         model=model,
         preprocessing=Preprocessing(model.resolution, model.resolution),
-        batch_size=64 if args.batch_size is None else args.batch_size,
+        batch_size=args.batch_size or 64,
         data_dir=args.data_dir,
         cache_dir=selection.cache_dir(args),
         say=say,

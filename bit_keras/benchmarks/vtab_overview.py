@@ -1,6 +1,5 @@
 """VTAB-1k in one table: medians, groups, score, and what others published."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -99,8 +98,9 @@ def overview(
         ValueError: If a run was measured twice in different ways.
     """
     wanted = ("vtab", model_sha256, protocol, settings)
-    frame = pd.DataFrame(
-        dataclasses.asdict(row)
+    # A measurement made twice counts once.
+    kept = {
+        row.config_hash: vars(row)
         for row in rows
         if wanted
         == (
@@ -109,9 +109,10 @@ def overview(
             row.protocol,
             row.details.get("settings"),
         )
-    )
-    if frame.empty:
+    }
+    if not kept:
         return ""
+    frame = pd.DataFrame(kept.values())
     whole = {"shots": "Int64", "seed": "Int64", "stderr": float}
     (section,) = report_sections.sections(frame.astype(whole))
     scores = report_sections.vtab_scores(section)
@@ -123,7 +124,7 @@ def overview(
         aligned(side_by_side(scores)),
         note(protocol),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) + "\n"
 
 
 def _medians(section: report_sections.Section) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bit_keras.benchmarks.fewshot import linear_probe, stderr
+from bit_keras.benchmarks.fewshot import linear_probe
 from bit_keras.benchmarks.protocols import L2_GRID
 
 NAMES = ("small", "medium", "large")
@@ -156,9 +156,6 @@ def test_validation_never_looks_at_the_test_set():
     one = table["shots"] == 1
     assert table["validation"][one].isna().all()
     assert table["validation"][~one].between(0.3, 1).all()
-    row = table[~one].iloc[0]
-    # 5 images of each of 4 classes.
-    assert row["validation_stderr"] == stderr(row["validation"], 20)
 
 
 def test_too_few_images_must_be_asked_for():

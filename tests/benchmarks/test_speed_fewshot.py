@@ -11,7 +11,7 @@ def test_both_ways_measure_the_same(tmp_path, capsys):
     assert figures["fits (shots x seeds x l2)"] == 240
     assert 0.2 < figures["mean accuracy"] < 0.95
     # float32 alone moves a few test images of 500 at the smallest penalties.
-    assert figures["largest difference of accuracy, l2 >= 1"] <= 0.002
+    assert figures["largest difference of accuracy, l2 >= 1"] < 0.005
     assert figures["largest difference of accuracy"] <= 0.02
     assert figures["ratio"] > 0
     printed = capsys.readouterr().out

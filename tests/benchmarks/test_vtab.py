@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-import signal
+import re
 
 import pandas as pd
 import pytest
@@ -23,7 +23,7 @@ from bit_keras.benchmarks import (
 )
 from bit_keras.benchmarks.finetune import open_start
 from bit_keras.benchmarks.results import Row, config_hash
-from bit_keras.stops import Interrupted, NotFiniteError
+from bit_keras.stops import NotFiniteError
 
 VTAB = {task.name: task for task in tasks.group("vtab")}
 NATURAL, AZIMUTH = "vtab_cifar100", "vtab_smallnorb_azimuth"
@@ -58,7 +58,9 @@ def command(tmp_path):
         vtab.add_arguments(parser)
         default = ["--model", "bit_tiny", "--init", "random"]
         default += ["--out", str(tmp_path), "--data-dir", str(tmp_path)]
-        return vtab.run(parser.parse_args([*default, *words]))
+        args = parser.parse_args([*default, *words])
+        vtab.check(args)
+        return vtab.run(args)
 
     return run
 
@@ -82,8 +84,8 @@ def test_hyperrule_fine_tunes_each_task_by_one_rule(
 ):
     # The other 17 are not there: left out, and the score is partial.
     assert command(*SHORT, "--seeds=1") == 0
-    said = capsys.readouterr().err
-    assert "left out, not prepared: vtab_caltech101, vtab_dtd" in said
+    said, told = capsys.readouterr()
+    assert "left out, not prepared: vtab_caltech101, vtab_dtd" in told
     line = score_line(said.partition("Score:")[2], "bit_tiny.random")
     assert " ".join(line) == (
         "bit_tiny.random partial (2/19) partial (1/7) partial (0/4) "
@@ -113,9 +115,9 @@ def test_hyperrule_fine_tunes_each_task_by_one_rule(
 
     # The same command again trains nothing, and says the same.
     assert command(*SHORT, "--seeds=1") == 0
-    again = capsys.readouterr().err
-    assert f"{AZIMUTH}, seed 0: measured already" in again
-    assert again.partition("VTAB-1k,")[2] == said.partition("VTAB-1k,")[2]
+    again, told = capsys.readouterr()
+    assert f"{AZIMUTH}, seed 0: measured already" in told
+    assert "step 1/2" not in told and again == said
     assert rows(tmp_path) == found
     # The report puts all of it into one section, partial as well.
     (section,) = report_sections.sections(results.load([tmp_path]))
@@ -152,7 +154,7 @@ def test_lightweight_chooses_on_val200_and_trains_on_all(
     best = max(one["val200"] for one in tried)
     assert row.details["val200"] == best
     assert row.details["images"] == "train: resize 16; test: resize 16"
-    said = capsys.readouterr().err
+    said = "".join(capsys.readouterr())
     assert "(val200)" in said and "not verified in the VTAB paper" in said
 
 
@@ -170,7 +172,7 @@ def test_linear_probes_train_on_the_whole_split(
     assert row.value > 0.3
     capsys.readouterr()
     assert command(*words) == 0
-    said = capsys.readouterr().err
+    said = "".join(capsys.readouterr())
     assert "measured already" in said and "partial (1/19)" in said
     assert len(rows(tmp_path)) == 1
 
@@ -461,39 +463,25 @@ def test_a_diverging_run_is_reported(digits, command, monkeypatch, capsys):
 
     monkeypatch.setattr(vtab_finetune, "finetune", diverge)
     assert command("--protocol=hyperrule", f"--tasks={NATURAL}") == 1
-    said = capsys.readouterr().err
+    said = "".join(capsys.readouterr())
     assert f"error: {NATURAL}: Training diverged at step 1." in said
-
-
-def test_a_signal_ends_the_command_with_its_code(
-    digits, command, monkeypatch, capsys
-):
-    def stop(*words):
-        raise Interrupted(signal.SIGTERM, 3)
-
-    monkeypatch.setattr(vtab_finetune, "finetune", stop)
-    assert command(f"--tasks={NATURAL}") == 143
-    assert "The same command goes on from here." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--tasks=cifar100"], 'not of VTAB-1k. Did you mean "vtab_cifar100"'),
+        (["--tasks=cifar100"], 'of VTAB-1k. Did you mean "vtab_cifar100"?'),
         (["--tasks=fewshot"], '"fewshot" is not of VTAB-1k'),
+        (["--tasks=,"], "--tasks needs the name of a task"),
         (["--tasks=vtab_dtd"], "task vtab_dtd: its data are not prepared"),
-        (["--seeds=0", f"--tasks={NATURAL}"], "--seeds must be >= 1; got 0"),
+        (["--seeds=0"], "--seeds must be >= 1; got 0"),
+        (["--resolution=0"], "--resolution must be >= 1; got 0"),
         (["--protocol=linear", "--seeds=2"], "--seeds is for --protocol hyper"),
         (["--protocol=linear", "--set=a=b"], "--set is for --protocol hyper"),
+        (["--cache-dir=x"], "--cache-dir is for --protocol linear"),
+        (["--set=schedule.step=2"], 'Did you mean "schedule.steps"?'),
     ],
 )
 def test_mistakes_are_explained(digits, command, words, message):
-    with pytest.raises(
-        (ValueError, OSError), match=message.replace(".", r"\.")
-    ):
+    with pytest.raises((ValueError, OSError), match=re.escape(message)):
         command(*words)
-
-
-def test_a_misspelt_field_fails_each_task_with_a_hint(digits, command, capsys):
-    assert command("--set=schedule.step=2", f"--tasks={NATURAL}") == 1
-    assert 'Did you mean "schedule.steps"?' in capsys.readouterr().err
