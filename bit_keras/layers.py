@@ -87,8 +87,9 @@ class GroupNorm(keras.layers.Layer):
         mean = ops.mean(
             ops.reshape(ops.mean(x, positions), grouped), 2, keepdims=True
         )
+        # Not repeat(), which makes twenty nodes of a graph for the same.
         center = ops.reshape(
-            ops.repeat(mean, channels // groups, 2), per_channel
+            mean * ops.ones((1, 1, channels // groups)), per_channel
         )
         # The gradient of the variance through its own center is exactly 0.
         square = ops.square(x - ops.stop_gradient(center))

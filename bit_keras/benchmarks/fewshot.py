@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from bit_keras.benchmarks.leave_one_out import (
     leave_one_out_dual,
@@ -90,24 +89,22 @@ def linear_probe(
     shots = _positive("shots", shots, numbers.Integral)
     penalties = np.array(_positive("l2", np.ravel(l2), numbers.Real))
     seeds = _draws(subset, seeds)
-    train_labels = _labels("train", train_labels, train_features, num_classes)
-    test_labels = _labels("test", test_labels, test_features, num_classes)
+    train_labels = _checked("train", train_features, train_labels, num_classes)
+    test_labels = _checked("test", test_features, test_labels, num_classes)
     if train_features.shape[1] != test_features.shape[1]:
         raise ValueError(
             f"train_features have {train_features.shape[1]} columns and "
             f"test_features {test_features.shape[1]}: both must come from one "
             "endpoint of one model."
         )
-    _check_finite("train_features", train_features)
-    _check_finite("test_features", test_features)
     if not allow_fewer:
         check_enough(train_labels, num_classes, shots[-1])
     tables = []
     for seed in seeds:
         order, rank = nested_order(train_labels, num_classes, shots[-1], seed)
-        nest = {k: order[: (rank < k).sum()] for k in shots}
         moments = Moments(train_features, train_labels, num_classes)
-        for k, images in nest.items():
+        for k in shots:
+            images = order[: (rank < k).sum()]
             probe, left_out = _fit(
                 moments, images, penalties, validation and k > 1
             )
@@ -122,13 +119,13 @@ def linear_probe(
     return table.reset_index(drop=True)
 
 
-def stderr(accuracy: ArrayLike, n: int) -> np.ndarray | float:
+def stderr(accuracy: float, n: int) -> float:
     """The standard error of an accuracy over n images, `sqrt(p (1 - p) / n)`.
 
-    >>> float(stderr(0.5, 100))
+    >>> stderr(0.5, 100)
     0.05
     """
-    return np.sqrt(accuracy * (1 - accuracy) / n)
+    return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
 def _fit(
@@ -185,10 +182,10 @@ def _draws(subset: str, seeds: Iterable[int]) -> list[int | None]:
     return sorted({int(seed) for seed in seeds})
 
 
-def _labels(
-    split: str, labels: np.ndarray, features: np.ndarray, num_classes: int
+def _checked(
+    split: str, features: np.ndarray, labels: np.ndarray, num_classes: int
 ) -> np.ndarray:
-    """Returns checked labels that fit the features of a split."""
+    """Checks the features and labels of a split, and returns the labels."""
     labels = np.asarray(labels)
     if features.ndim != 2 or 0 in features.shape[1:]:
         raise ValueError(
@@ -207,18 +204,22 @@ def _labels(
         raise ValueError(
             f"{split}_labels must be integers; got {labels.dtype}."
         )
-    (wrong,) = np.nonzero((labels < 0) | (labels >= num_classes))
-    if len(wrong):
-        raise ValueError(
-            f"{split}_labels must be in [0, {num_classes}) for num_classes="
-            f"{num_classes}; row {wrong[0]} has {labels[wrong[0]]} "
-            f"({len(wrong)} such rows)."
-        )
+    _check_range(f"{split}_labels", labels, num_classes)
+    _check_finite(f"{split}_features", features)
     return labels
 
 
+def _check_range(name: str, labels: np.ndarray, num_classes: int) -> None:
+    (wrong,) = np.nonzero((labels < 0) | (labels >= num_classes))
+    if len(wrong):
+        raise ValueError(
+            f"{name} must be in [0, {num_classes}) for num_classes="
+            f"{num_classes}; row {wrong[0]} has {labels[wrong[0]]} "
+            f"({len(wrong)} such rows)."
+        )
+
+
 def _check_finite(name: str, features: np.ndarray) -> None:
-    """Refuses features that are NaN or infinite."""
     for rows in blocks(*features.shape):
         finite = np.isfinite(np.asarray(features[rows], np.float32)).all(1)
         if not finite.all():

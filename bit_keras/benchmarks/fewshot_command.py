@@ -132,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
             f"tasks, but {chosen[0].name} is the only one. Add tasks, or use "
             "--protocol validation."
         )
+    selection.make_out(args)
     with quiet():
         import tensorflow as tf
 

@@ -83,11 +83,11 @@ def run(
     for task in chosen:
         recipe = hyperrule_recipe(start, task, args.batch_size, overrides)
         try:
-            trials = [*_trials(task, recipe, shots, seeds, args.data_dir)]
+            planned = [*trials(task, recipe, shots, seeds, args.data_dir)]
         except _FAILURES as error:
             failures.append(str(error))
             continue
-        for trial in trials:
+        for trial in planned:
             asked.add(hashed := config_hash(start, trial))
             if hashed in done:
                 say(f"{trial}: measured already")
@@ -106,13 +106,22 @@ def run(
     return 1 if failures else 0
 
 
-def _trials(
+def trials(
     task: Task,
     recipe: Recipe,
     shots: tuple[int, ...],
     seeds: tuple[int, ...],
     data_dir: str | None,
 ) -> Iterator[Trial]:
+    """Yields the trials of a task, after opening its data.
+
+    Args:
+        task: What to learn.
+        recipe: From `hyperrule_recipe`.
+        shots: Images per class.
+        seeds: Subsets of that size.
+        data_dir: Folder of TFDS data; None: TFDS's default.
+    """
     train, test = (
         task_data.open_split(task, split, data_dir)
         for split in ("train", "test")

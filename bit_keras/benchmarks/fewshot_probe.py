@@ -144,9 +144,10 @@ def _open(
 
 
 def _about(task: Task, error: Exception) -> str:
-    """Returns the error's text, which names the task."""
-    text = str(error)
-    return text if task.name in text else f"{task.name}: {text}"
+    """Returns the error's text, beginning with the name of the task."""
+    text, name = str(error), task.name
+    named = text.startswith((f"task {name}: ", f"{name} ", f"{name}: "))
+    return text if named else f"{name}: {text}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,7 +71,12 @@ def open_start(handle: str, init: str | None = None) -> Start:
                 "be measured, by a linear probe."
             )
     loaded = sources.load(source, init)
-    models.check_name(loaded.name)
+    if loaded.name not in models.names():
+        raise ValueError(
+            f'"{handle}" holds the network "{loaded.name}", which is not '
+            "registered (bit_keras.models.register): only its features can be "
+            "measured, by a linear probe."
+        )
     return Start(backbone.name, backbone.sha256, backbone.upstream, loaded)
 
 

@@ -212,6 +212,27 @@ def wanted(
     return found
 
 
+def make_out(args: argparse.Namespace) -> None:
+    """Makes the folder for results, so that no measurement is lost for it.
+
+    Raises:
+        OSError: If it cannot be made.
+
+    Example:
+
+    >>> make_out(argparse.Namespace(out="results/mine"))
+    >>> Path("results/mine").is_dir()
+    True
+    """
+    try:
+        Path(args.out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"--out {args.out} cannot be made ({error.strerror}). Choose "
+            "another folder."
+        ) from None
+
+
 def cache_dir(args: argparse.Namespace) -> Path:
     """Returns the folder for features.
 
