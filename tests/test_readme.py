@@ -62,9 +62,9 @@ def test_export_commands_are_understood(command, tmp_path, monkeypatch):
 def test_benchmark_commands_are_understood(command, capsys):
     name, *rest = shlex.split(command)
     if name == "speed":
-        assert rest[0] in benchmarks_command.SPEED
+        assert rest[0] in benchmarks_command._SPEED
         return
-    module, _ = benchmarks_command.COMMANDS[name]
+    module, _ = benchmarks_command._COMMANDS[name]
     parser = argparse.ArgumentParser()
     importlib.import_module(f"bit_keras.benchmarks.{module}").add_arguments(
         parser
@@ -83,7 +83,7 @@ def test_the_demo_is_made_of_public_commands(command):
         parsers[command[1]]().parse_args(command[2:])
     else:
         assert command[1] == "bit_keras.benchmarks"
-        assert command[2] in benchmarks_command.COMMANDS
+        assert command[2] in benchmarks_command._COMMANDS
 
 
 def test_there_are_commands_to_check():

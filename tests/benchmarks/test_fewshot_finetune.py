@@ -64,11 +64,10 @@ def measured(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """A folder with an export of bit_tiny, its archive, and a folded one."""
+    """A folder with an export of bit_tiny, and its archive."""
     out = tmp_path_factory.mktemp("exports")
-    words = ["bit_tiny", "--init=random", f"--out={out}"]
-    assert export_command.main([*words, "--archive"]) == 0
-    assert export_command.main([*words, "--folded", "--name=folded"]) == 0
+    words = ["bit_tiny", "--init=random", f"--out={out}", "--archive"]
+    assert export_command.main(words) == 0
     return out
 
 
@@ -194,15 +193,20 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert values(tmp_path) == {(1, 0): values(measured)[1, 0]}
 
 
-def test_a_failing_run_leaves_the_others(run, tmp_path, capfd):
+def test_what_fails_leaves_the_others(run, tmp_path, capfd):
+    path = tmp_path / "bad.json"
+    bad = {**TASKS[0], "name": "bad", "test": "tset"}
+    path.write_text(json.dumps([bad, *TASKS]))
     # 19 sixes among the first 300 digits.
-    assert run(tmp_path, *RANDOM, "--seeds=1", "--shots=1,25") == 1
+    words = ("--seeds=1", "--shots=1,25", f"--tasks-file={path}")
+    assert run(tmp_path, *RANDOM, *words) == 1
     assert values(tmp_path).keys() == {(1, 0)}
     said = capfd.readouterr()
-    *_, last = said.err.splitlines()
-    assert last.startswith("error: my_digits, 25 shots, seed 0: examples_per_c")
-    assert "6 (19)" in last
     assert len(said.out.splitlines()) == 2
+    *_, data, few = said.err.splitlines()
+    assert data.startswith("error: task bad: ") and '"test"' in data
+    assert few.startswith("error: my_digits, 25 shots, seed 0: examples_per_c")
+    assert "6 (19)" in few
 
 
 def test_a_diverging_run_is_an_error_of_one_line(run, tmp_path, capfd):
@@ -211,17 +215,6 @@ def test_a_diverging_run_is_an_error_of_one_line(run, tmp_path, capfd):
     error = capfd.readouterr().err
     assert "error: my_digits, 1 shots, seed 0: Training diverged" in error
     assert "Traceback" not in error and rows(tmp_path) == []
-
-
-def test_data_that_cannot_be_opened(run, tmp_path, capfd):
-    path = tmp_path / "bad.json"
-    bad = {**TASKS[0], "name": "bad", "test": "tset"}
-    path.write_text(json.dumps([bad, *TASKS]))
-    words = ("--seeds=1", f"--tasks-file={path}")
-    assert run(tmp_path, *RANDOM, *words) == 1
-    assert values(tmp_path).keys() == {(1, 0)}
-    error = capfd.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: task bad: ") and '"test"' in error
 
 
 def test_the_head_starts_at_zero_and_the_body_where_it_was(
@@ -265,6 +258,7 @@ def test_an_export_starts_from_its_own_weights(exports, name):
         np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.slow
 def test_an_export_is_measured(run, exports, tmp_path):
     model = exports / "bit_tiny" / "1"
     assert run(tmp_path, f"--model={model}", "--seeds=1", FROZEN) == 0
@@ -272,9 +266,15 @@ def test_an_export_is_measured(run, exports, tmp_path):
     assert row.model == "bit_tiny/1" and row.protocol == "finetune"
 
 
-def test_what_can_be_probed_but_not_finetuned(exports, tmp_path):
+@pytest.mark.slow
+def test_a_folded_export_cannot_be_finetuned(tmp_path):
+    words = ["bit_tiny", "--init=random", f"--out={tmp_path}", "--folded"]
+    assert export_command.main(words) == 0
     with pytest.raises(ValueError, match="with --folded.*Export it again"):
-        finetune.open_start(str(exports / "folded" / "1"))
+        finetune.open_start(str(tmp_path / "bit_tiny" / "1"))
+
+
+def test_what_can_be_probed_but_not_finetuned(tmp_path):
     module = tf.Module()
     module.__call__ = tf.function(
         lambda images: tf.reduce_mean(images, (1, 2)),
