@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "create_model": ("bit_keras.models", "create"),
     "endpoints": ("bit_keras.models", "endpoints"),
-    "load_model": ("bit_keras.models", "load"),
+    "load_model": ("bit_keras.export.loading", "load_model"),
     "replace_head": ("bit_keras.models", "replace_head"),
     "load_checkpoint": ("bit_keras.checkpoints", "load"),
     "save_checkpoint": ("bit_keras.checkpoints", "save"),

@@ -21,4 +21,5 @@ def overview(rows: Iterable[results.Row], hashes: Collection[str]) -> str:
     whole = {"shots": "Int64", "seed": "Int64"}
     by = ["model", "endpoint", "preprocessing", "task", "shots"]
     table = results.summarize(frame.astype(whole), by)
-    return f"{results_export.aligned(results.pivot(table, 'shots'))}\n"
+    title = "median accuracy over seeds, by shots per class"
+    return f"{title}\n{results_export.aligned(results.pivot(table, 'shots'))}\n"

@@ -65,7 +65,8 @@ def add_tasks_file(parser: argparse.ArgumentParser) -> None:
         "--tasks-file",
         metavar="JSON",
         help='own tasks: a list of {"name", "dataset", "train", "test", '
-        '"label", "group"} with TFDS names and slices',
+        '"label", "group", "num_classes"} (the last three optional); dataset '
+        "is a TFDS name, digits or shapes, train and test are its slices",
     )
 
 

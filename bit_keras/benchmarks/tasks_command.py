@@ -32,7 +32,7 @@ def _chosen(args: argparse.Namespace) -> tuple[Task, ...]:
     own = selection.read_tasks_file(args.tasks_file)
     if args.group:
         return tasks.group(args.group, own)
-    return (*(tasks.get(name) for name in tasks.names()), *own)
+    return own or tuple(tasks.get(name) for name in tasks.names())
 
 
 def run(args: argparse.Namespace) -> int:

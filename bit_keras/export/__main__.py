@@ -7,12 +7,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import app, logging
 
 from bit_keras.arguments import Parser
 from bit_keras.export.options import Options, check, check_source
 from bit_keras.quiet import quiet
+from bit_keras.recipe import did_you_mean
 
 _EPILOG = """\
 examples:
@@ -150,6 +152,8 @@ def _options(args: argparse.Namespace) -> Options:
     check_source(args.source, args.init)
     if args.out is None:
         raise ValueError("--out DIR says where exports go.")
+    if Path(args.out).is_file():
+        raise NotADirectoryError(f'--out "{args.out}" is a file.')
     return options
 
 
@@ -168,6 +172,11 @@ def _verify(args: argparse.Namespace) -> None:
     from bit_keras.export import manifest
 
     directory = args.source
+    if Path(directory).is_file():
+        raise NotADirectoryError(
+            f'"{directory}" is a file: --verify takes the directory of an '
+            "export. Unpack an archive first."
+        )
     problems = manifest.verify(directory)
     if problems:
         raise ValueError(
@@ -184,7 +193,8 @@ def _install(args: argparse.Namespace) -> None:
     entry = hub_cache.install(
         args.export, handle, args.cache_dir, args.overwrite, _say
     )
-    _say(f"{hub_cache.official_handle(handle)} now loads {entry}")
+    where = f" with TFHUB_CACHE_DIR={args.cache_dir}" if args.cache_dir else ""
+    _say(f"{hub_cache.official_handle(handle)} now loads {entry}{where}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -205,6 +215,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if argv and argv[0] == "install-cache":
         args = install_parser().parse_args(argv[1:])
         return argparse.Namespace(**vars(args), action=_install)
+    if argv and not Path(argv[0]).exists():
+        if hint := did_you_mean(argv[0], ["install-cache"]):
+            parser().error(f'there is no "{argv[0]}".{hint}')
     args = parser().parse_args(argv)
     action = _verify if args.verify else _export
     return argparse.Namespace(**vars(args), action=action)

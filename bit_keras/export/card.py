@@ -139,10 +139,11 @@ def _title(manifest: Manifest) -> str:
         if manifest.num_classes
         else "without a head"
     )
+    what = "classifier" if manifest.output == "logits" else "backbone"
     kind = "serving only, folded" if manifest.folded else "fine-tunable"
     return (
         f"# {escape(manifest.name)}, version {manifest.version}\n\n"
-        f"An image backbone ({kind}) {head}, exported by bit_keras "
+        f"An image {what} ({kind}) {head}, exported by bit_keras "
         f"{escape(manifest.code_version)}."
     )
 

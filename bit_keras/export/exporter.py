@@ -9,7 +9,7 @@ import bit_keras
 from bit_keras import checkpoints, models, workdir
 from bit_keras.export import archive, card, manifest, saved_model, verification
 from bit_keras.export.folding import fold
-from bit_keras.export.options import Options, check
+from bit_keras.export.options import MIN_SIZE, Options, check
 from bit_keras.export.source import Loaded
 
 
@@ -163,7 +163,7 @@ def _facts(loaded: Loaded, options: Options, name: str) -> dict[str, Any]:
             "dtype": "float32",
             "layout": "NHWC",
             "range": [0, 1],
-            "min_size": 32,
+            "min_size": MIN_SIZE,
         },
         "licence": options.licence or _licence(loaded),
         "code_version": bit_keras.__version__,

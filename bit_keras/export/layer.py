@@ -83,6 +83,12 @@ class SavedModelLayer(keras.layers.Layer):
         # A mixed policy would feed it bfloat16, which it was not traced for.
         kwargs.setdefault("dtype", "float32")
         super().__init__(trainable=trainable, **kwargs)
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                "SavedModelLayer needs the TensorFlow backend of Keras; this "
+                f"process has {keras.backend.backend()}. Set KERAS_BACKEND="
+                "tensorflow before Keras is imported."
+            )
         # XLA would compile the whole SavedModel again in every training step.
         self.supports_jit = False
         path = handles.resolve(handle)
@@ -170,13 +176,14 @@ class SavedModelLayer(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         images = tf.convert_to_tensor(inputs)
-        if images.dtype.is_integer:
-            images = tf.cast(images, tf.float32) / 255.0
-        elif not images.dtype.is_floating:
+        if not (images.dtype.is_integer or images.dtype.is_floating):
             raise ValueError(
                 "SavedModelLayer takes float images in [0, 1] or uint8; got "
                 f"{images.dtype.name}."
             )
+        _check_shape(images.shape)
+        if images.dtype.is_integer:
+            images = tf.cast(images, tf.float32) / 255.0
         elif self._is_ours:
             images = self._checked(images)
         images = tf.cast(images, tf.float32)
@@ -210,11 +217,7 @@ class SavedModelLayer(keras.layers.Layer):
     def compute_output_spec(
         self, inputs: keras.KerasTensor, training: bool = False
     ) -> keras.KerasTensor:
-        if len(inputs.shape) != 4 or inputs.shape[-1] != 3:
-            raise ValueError(
-                "SavedModelLayer takes images of shape (batch, height, width, "
-                f"3); got {tuple(inputs.shape)}."
-            )
+        _check_shape(inputs.shape)
         spec = tf.TensorSpec((None, None, None, 3), tf.float32)
         traced = tf.function(self._run, autograph=False)
         output = traced.get_concrete_function(spec, False).structured_outputs
@@ -243,6 +246,16 @@ def _lasting(handle: str) -> str:
         if path.exists()
         else (handles.official_handle(handle))
     )
+
+
+def _check_shape(shape: Sequence[int | None] | tf.TensorShape) -> None:
+    # Inside tf.data or tf.function, nothing may be known yet.
+    shape = tf.TensorShape(shape)
+    if not shape.is_compatible_with((None, None, None, 3)):
+        raise ValueError(
+            "SavedModelLayer takes images of shape (batch, height, width, 3); "
+            f"got {shape}."
+        )
 
 
 def _has_head(loaded: Any) -> bool:

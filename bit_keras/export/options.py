@@ -9,6 +9,8 @@ from typing import Literal
 from bit_keras import models, released
 from bit_keras.recipe import did_you_mean
 
+# Smallest side in pixels that an export promises to work with.
+MIN_SIZE = 32
 FORMATS = ("savedmodel", "npz", "keras")
 
 
@@ -52,9 +54,10 @@ def check(options: Options) -> None:
             )
     if options.version < 1:
         raise ValueError(f"--version must be >= 1; got {options.version}.")
-    if options.resolution is not None and options.resolution < 1:
+    if options.resolution is not None and options.resolution < MIN_SIZE:
         raise ValueError(
-            f"--resolution must be >= 1 pixel; got {options.resolution}."
+            f"--resolution must be >= {MIN_SIZE} pixels; got "
+            f"{options.resolution}."
         )
     name = options.name
     if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
@@ -88,12 +91,22 @@ def check_source(source: str | os.PathLike, init: str | None) -> None:
     """
     name, path = str(source), Path(source).expanduser()
     if init is not None:
+        if path.exists() and name not in models.names():
+            raise ValueError(
+                f'"{source}" has weights of its own; --init goes with the name '
+                "of a model. Leave one of them out."
+            )
         models.check_name(name)
     elif name in models.names():
         raise ValueError(
             f"{name} is the name of a model: say with --init which weights "
             f"it has (a file, a released name such as {name}.i21k, a run "
             'directory, or "random").'
+        )
+    elif path.is_file() and path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        raise ValueError(
+            f'"{source}" is an archive. Unpack it first: mkdir unpacked && tar '
+            f"-xf {path.name} -C unpacked"
         )
     elif path.exists() or name in released.names():
         return

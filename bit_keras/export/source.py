@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from bit_keras import checkpoints, models, released
 from bit_keras.checkpoint_files import open_arrays, reading
 from bit_keras.checkpoint_report import describe, recognize
 from bit_keras.export import manifest, saved_model
+from bit_keras.export.loading import load_model
 from bit_keras.export.options import check_source
 from bit_keras.models.bit import BiT
 
@@ -97,28 +99,35 @@ def load(
     raise FileNotFoundError(f'there is no file "{source}".')
 
 
+def _below(path: Path) -> str:
+    """Returns a hint at what there is one or two folders further down."""
+    marks = ("recipe.json", manifest.FILE)
+    found = [p.parent for m in marks for p in path.glob(f"[!.]*/{m}")]
+    return f' Did you mean "{sorted(found)[0]}"?' if found else ""
+
+
 def _load_run(path: Path, weights: str) -> Loaded:
     if not (path / "recipe.json").exists():
         raise ValueError(
             f'"{path}" is neither the directory of a training run (it '
             f"has no recipe.json) nor an export (no {manifest.FILE})."
+            f"{_below(path)}"
         )
     run = _read_json(path / "recipe.json")
-    result = None
-    if (path / "result.json").exists():
-        result = _read_json(path / "result.json")
+    finished = (path / "result.json").exists()
     file = path / f"{weights}.npz"
     if weights == "final":
-        if result is None:
+        if not finished:
+            best = " An export with --weights best takes its best evaluation."
             raise FileNotFoundError(
                 f'The training run in "{path}" has not finished; the same '
-                "training command resumes it. An export with --weights best "
-                "takes its best evaluation so far."
+                "training command resumes it."
+                f"{best if (path / 'best.npz').exists() else ''}"
             )
     elif not file.exists():
         raise FileNotFoundError(
-            f'The run in "{path}" has no best.npz: it was never evaluated. '
-            "Leave --weights out."
+            f'The run in "{path}" has no best.npz: it was not evaluated. '
+            "Leave --weights out, once it has finished."
         )
     try:
         recipe = run["recipe"]
@@ -149,24 +158,34 @@ def _load_run(path: Path, weights: str) -> Loaded:
         upstream=_upstream_of(init) if init else dataset,
         init=init,
         run=run,
-        metrics=_metrics(result, weights),
+        metrics=_metrics(path, run, weights, finished),
     )
 
 
 def _metrics(
-    result: dict[str, Any] | None, weights: str
+    path: Path, run: dict[str, Any], weights: str, finished: bool
 ) -> tuple[dict[str, Any], ...]:
-    key = {"final": "top1", "best": "best_top1"}[weights]
-    if not result or result.get(key) is None:
+    """Returns the accuracy that these weights had when they were saved."""
+    rows = []
+    if (path / "metrics.jsonl").exists():
+        lines = (path / "metrics.jsonl").read_text("utf-8").splitlines()
+        # A run that is going on may be writing its last line just now.
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+    rows = [row for row in rows if row["kind"] == "eval"]
+    if not rows:
         return ()
+    row = rows[-1] if weights == "final" else max(rows, key=itemgetter("top1"))
+    what = {"final": "after the last step", "best": "best evaluation"}[weights]
+    so_far = "" if finished else " so far; the run had not finished"
     return (
         {
             "metric": "top1",
-            "value": result[key],
-            "dataset": result["dataset"],
-            "split": result["eval_split"],
-            "examples": result["eval_examples"],
-            "source": f"result.json of the training run ({key})",
+            "value": row["top1"],
+            "dataset": run["dataset"],
+            "split": row["split"],
+            "examples": row["examples"],
+            "source": "metrics.jsonl of the training run, step "
+            f"{row['step']} ({what}{so_far})",
         },
     )
 
@@ -223,7 +242,7 @@ def _upstream_of(init: str) -> str | None:
 def _load_file(path: Path) -> Loaded:
     if path.suffix == ".keras":
         with reading(path):
-            model = models.load(path)
+            model = load_model(path)
         _check_ours(model, path)
         return Loaded(
             model=_as_float32(model), name=model.name, weights=path.name
@@ -285,7 +304,8 @@ def _check_ours(model: keras.Model, path: Path) -> None:
     if not hasattr(model, "endpoint_tensors"):
         raise ValueError(
             f'"{path}" holds a {type(model).__name__}, not a network of this '
-            "package (bit_keras.create_model)."
+            "package (bit_keras.create_model). A model around a "
+            "SavedModelLayer is exported by Keras itself: model.export(DIR)."
         )
 
 

@@ -100,7 +100,9 @@ def test_the_manifest_states_what_is_known(exported, loaded):
     assert (facts.licence, facts.activation) == ("CC0", "softmax")
     (metric,) = facts.metrics
     assert metric["dataset"].startswith("digits")
-    assert metric["examples"] == 40 and "result.json" in metric["source"]
+    assert (
+        metric["examples"] == 40 and "after the last step" in metric["source"]
+    )
     text = (exported[0] / "README.md").read_text()
     assert f"{metric['value']:g}" in text
     assert "Command of the training run" in text

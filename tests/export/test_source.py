@@ -67,7 +67,13 @@ def test_the_best_weights_of_a_run(copied_run):
     (copied_run / "result.json").unlink()
     loaded = source.load(copied_run, weights="best")
     same_weights(loaded.model, copied_run / "best.npz")
-    assert loaded.weights == "best" and loaded.metrics == ()
+    assert loaded.weights == "best"
+    lines = (copied_run / "metrics.jsonl").read_text().splitlines()
+    evals = [row["top1"] for row in map(json.loads, lines) if "split" in row]
+    (metric,) = loaded.metrics
+    assert metric["value"] == max(evals)
+    assert "best evaluation so far" in metric["source"]
+    assert "not finished" in metric["source"]
 
 
 def test_a_sigmoid_batch_norm_run(copied_run, network):
