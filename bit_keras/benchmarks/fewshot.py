@@ -6,9 +6,10 @@ seeds and penalties at once; `bit_keras.benchmarks.protocols` says which
 penalty counts.
 """
 
+import dataclasses
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,15 @@ from bit_keras.benchmarks.leave_one_out import (
 from bit_keras.benchmarks.probe import (
     Classifier,
     Moments,
-    blocks,
     fit_dual,
     fit_primal,
 )
-from bit_keras.benchmarks.subsets import SUBSETS, check_enough, nested_order
-from bit_keras.recipe import did_you_mean
+from bit_keras.benchmarks.probe_inputs import check_split, draws, positive
+from bit_keras.benchmarks.subsets import check_enough, nested_order
+from bit_keras.benchmarks.workers import side_by_side
+
+# Memory of one fit beside its matrices: weights and blocks of rows.
+_OVERHEAD = 2**27
 
 
 def linear_probe(
@@ -86,35 +90,35 @@ def linear_probe(
     0      5     0  1024.0      0.89
     1     25     0  1024.0      0.91
     """
-    shots = _positive("shots", shots, numbers.Integral)
-    penalties = np.array(_positive("l2", np.ravel(l2), numbers.Real))
-    seeds = _draws(subset, seeds)
-    train_labels = _checked("train", train_features, train_labels, num_classes)
-    test_labels = _checked("test", test_features, test_labels, num_classes)
-    if train_features.shape[1] != test_features.shape[1]:
+    shots = positive("shots", shots, numbers.Integral)
+    penalties = np.array(positive("l2", np.ravel(l2), numbers.Real))
+    seeds = draws(subset, seeds)
+    train_labels = check_split(
+        "train", train_features, train_labels, num_classes
+    )
+    test_labels = check_split("test", test_features, test_labels, num_classes)
+    width = train_features.shape[1]
+    if test_features.shape[1] != width:
         raise ValueError(
-            f"train_features have {train_features.shape[1]} columns and "
-            f"test_features {test_features.shape[1]}: both must come from one "
-            "endpoint of one model."
+            f"train_features have {width} columns and test_features "
+            f"{test_features.shape[1]}: both must come from one endpoint of "
+            "one model."
         )
     if not allow_fewer:
         check_enough(train_labels, num_classes, shots[-1])
-    tables = []
-    for seed in seeds:
-        order, rank = nested_order(train_labels, num_classes, shots[-1], seed)
-        moments = Moments(train_features, train_labels, num_classes)
-        for k in shots:
-            images = order[: (rank < k).sum()]
-            probe, left_out = _fit(
-                moments, images, penalties, validation and k > 1
-            )
-            correct = probe.correct(test_features, test_labels)
-            table = pd.DataFrame({"shots": k, "l2": penalties})
-            table.insert(1, "seed", pd.array([seed] * len(table), "Int64"))
-            table["accuracy"] = correct / len(test_labels)
-            if validation:
-                table["validation"] = left_out
-            tables.append(table)
+    task = _Task(
+        train_features,
+        train_labels,
+        test_features,
+        test_labels,
+        num_classes,
+        penalties,
+        validation,
+    )
+    jobs = [(seed, nest) for nest in task.nests(shots) for seed in seeds]
+    smaller = min(task.images(shots[-1]), width)
+    # Images in float64, their whitened copy, and two of their products.
+    tables = side_by_side(task.measure, jobs, _OVERHEAD + 32 * smaller * width)
     table = pd.concat(tables).sort_values(["shots", "seed", "l2"])
     return table.reset_index(drop=True)
 
@@ -126,6 +130,54 @@ def stderr(accuracy: float, n: int) -> float:
     0.05
     """
     return math.sqrt(accuracy * (1 - accuracy) / n)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """All that does not change over shots and seeds."""
+
+    train_features: np.ndarray
+    train_labels: np.ndarray
+    test_features: np.ndarray
+    test_labels: np.ndarray
+    num_classes: int
+    l2: np.ndarray
+    validation: bool
+
+    def images(self, shots: int) -> int:
+        """The number of training images of so many shots."""
+        counts = np.bincount(self.train_labels, minlength=self.num_classes)
+        return int(np.minimum(counts, shots).sum())
+
+    def nests(self, shots: Sequence[int]) -> list[list[int]]:
+        """Groups shots that share their sums; the largest first."""
+        width = self.train_features.shape[1]
+        primal = [k for k in shots if self.images(k) >= width]
+        dual = [[k] for k in reversed(shots) if k not in primal]
+        return [primal, *dual] if primal else dual
+
+    def measure(self, job: tuple[int | None, list[int]]) -> pd.DataFrame:
+        """Returns the accuracies for a seed and a group of shots."""
+        seed, nest = job
+        order, rank = nested_order(
+            self.train_labels, self.num_classes, nest[-1], seed
+        )
+        moments = Moments(
+            self.train_features, self.train_labels, self.num_classes
+        )
+        tables = []
+        for k in nest:
+            images = order[: (rank < k).sum()]
+            left_one_out = self.validation and k > 1
+            probe, left_out = _fit(moments, images, self.l2, left_one_out)
+            correct = probe.correct(self.test_features, self.test_labels)
+            table = pd.DataFrame({"shots": k, "l2": self.l2})
+            table.insert(1, "seed", pd.array([seed] * len(table), "Int64"))
+            table["accuracy"] = correct / len(self.test_labels)
+            if self.validation:
+                table["validation"] = left_out
+            tables.append(table)
+        return pd.concat(tables)
 
 
 def _fit(
@@ -149,82 +201,3 @@ def _fit(
         if validation:
             correct = leave_one_out_primal(moments, images, l2)
     return probe, correct / len(images)
-
-
-def _positive(name: str, values: Iterable, kind: type) -> list:
-    """Returns positive finite numbers, sorted and without repeats."""
-    values = list(values)
-    what = "whole number" if kind is numbers.Integral else "number"
-    for value in values:
-        legal = isinstance(value, kind) and not isinstance(value, bool)
-        if not (legal and 0 < value < math.inf):
-            raise ValueError(f"{name} must be positive {what}s; got {value!r}.")
-    if not values:
-        raise ValueError(f"{name} must have at least one {what}; got none.")
-    return sorted(set(values))
-
-
-def _draws(subset: str, seeds: Iterable[int]) -> list[int | None]:
-    """Returns the seeds to draw with; None: no draw."""
-    if subset not in SUBSETS:
-        raise ValueError(
-            f'subset must be one of {", ".join(SUBSETS)}; got "{subset}".'
-            f"{did_you_mean(str(subset), SUBSETS)}"
-        )
-    if subset == "first":
-        return [None]
-    seeds = list(seeds)
-    for seed in seeds:
-        if not isinstance(seed, numbers.Integral) or seed < 0:
-            raise ValueError(f"seeds must be whole and >= 0; got {seed!r}.")
-    if not seeds:
-        raise ValueError("seeds must have at least one number; got none.")
-    return sorted({int(seed) for seed in seeds})
-
-
-def _checked(
-    split: str, features: np.ndarray, labels: np.ndarray, num_classes: int
-) -> np.ndarray:
-    """Checks the features and labels of a split, and returns the labels."""
-    labels = np.asarray(labels)
-    if features.ndim != 2 or 0 in features.shape[1:]:
-        raise ValueError(
-            f"{split}_features must have shape (images, features); got "
-            f"{features.shape}. Pool spatial features over height and width."
-        )
-    if not len(features):
-        raise ValueError(f"{split}_features is empty: there are no images.")
-    if labels.shape != features.shape[:1]:
-        raise ValueError(
-            f"{split}_labels must have one label for each of the "
-            f"{len(features)} rows of {split}_features; got shape "
-            f"{labels.shape}."
-        )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"{split}_labels must be integers; got {labels.dtype}."
-        )
-    _check_range(f"{split}_labels", labels, num_classes)
-    _check_finite(f"{split}_features", features)
-    return labels
-
-
-def _check_range(name: str, labels: np.ndarray, num_classes: int) -> None:
-    (wrong,) = np.nonzero((labels < 0) | (labels >= num_classes))
-    if len(wrong):
-        raise ValueError(
-            f"{name} must be in [0, {num_classes}) for num_classes="
-            f"{num_classes}; row {wrong[0]} has {labels[wrong[0]]} "
-            f"({len(wrong)} such rows)."
-        )
-
-
-def _check_finite(name: str, features: np.ndarray) -> None:
-    for rows in blocks(*features.shape):
-        finite = np.isfinite(np.asarray(features[rows], np.float32)).all(1)
-        if not finite.all():
-            row = rows.start + int(np.argmin(finite))
-            raise ValueError(
-                f"{name} must be finite; row {row} (counted from 0) has NaN or "
-                "infinite values. Check the image it comes from, or the model."
-            )
