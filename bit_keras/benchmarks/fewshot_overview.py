@@ -6,6 +6,8 @@ import pandas as pd
 
 from bit_keras.benchmarks import results, results_export
 
+TITLE = "Median accuracy over seeds, by shots per class:"
+
 
 def overview(rows: Iterable[results.Row], hashes: Collection[str]) -> str:
     """Returns the medians over seeds as a table of text, "" if there are none.
@@ -21,5 +23,4 @@ def overview(rows: Iterable[results.Row], hashes: Collection[str]) -> str:
     whole = {"shots": "Int64", "seed": "Int64"}
     by = ["model", "endpoint", "preprocessing", "task", "shots"]
     table = results.summarize(frame.astype(whole), by)
-    title = "median accuracy over seeds, by shots per class"
-    return f"{title}\n{results_export.aligned(results.pivot(table, 'shots'))}\n"
+    return f"{results_export.aligned(results.pivot(table, 'shots'))}\n"
