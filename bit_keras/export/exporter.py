@@ -1,5 +1,6 @@
 """From a loaded model to the directory of an export, all or nothing."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -51,12 +52,17 @@ def export(
     _check_free(target, options.overwrite, target / "model.json")
     if options.archive:
         _check_free(packed, options.overwrite, packed)
-    with archive.new_directory(target, options.overwrite) as folder:
-        _write_formats(loaded, folder, options, say)
-        _write_papers(loaded, folder, options, name)
-        if options.archive:
-            archive.pack(folder, packed)
-            say(f"wrote {packed}")
+    try:
+        with archive.new_directory(target, options.overwrite) as folder:
+            _write_formats(loaded, folder, options, say)
+            _write_papers(loaded, folder, options, name)
+            if options.archive:
+                archive.pack(folder, packed)
+                say(f"wrote {packed}")
+    finally:
+        # Left empty by an export that failed.
+        with contextlib.suppress(OSError):
+            target.parent.rmdir()
     say(f"wrote {target}")
     return target
 
