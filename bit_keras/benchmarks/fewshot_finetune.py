@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bit_keras.benchmarks import fewshot, results, task_data
-from bit_keras.benchmarks.fewshot_overview import TITLE, overview
+from bit_keras.benchmarks.fewshot_overview import finish
 from bit_keras.benchmarks.finetune import (
     Start,
     finetune,
@@ -100,11 +100,7 @@ def run(
             else:
                 file.append([row])
                 say(f"{trial}: {row.value:.4f}")
-    say(TITLE)
-    print(overview(file.rows(), asked), end="")
-    for failure in failures:
-        say(f"error: {failure}")
-    return 1 if failures else 0
+    return finish(file.rows(), asked, failures, say)
 
 
 def trials(

@@ -19,7 +19,7 @@ from bit_keras.benchmarks import (
 from bit_keras.benchmarks.backbone import open_backbone
 from bit_keras.benchmarks.features import Features, extract
 from bit_keras.benchmarks.fewshot_job import Job
-from bit_keras.benchmarks.fewshot_overview import TITLE, overview
+from bit_keras.benchmarks.fewshot_overview import finish
 from bit_keras.benchmarks.images import Preprocessing
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.sources import Source
@@ -71,11 +71,7 @@ def run(
     )
     file = results.ResultsFile(Path(args.out) / results.FILE_NAME)
     hashes, failures = measure(job, chosen, file, say)
-    say(TITLE)
-    print(overview(file.rows(), hashes), end="")
-    for failure in failures:
-        say(f"error: {failure}")
-    return 1 if failures else 0
+    return finish(file.rows(), hashes, failures, say)
 
 
 def measure(

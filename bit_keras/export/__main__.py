@@ -52,7 +52,11 @@ def parser() -> argparse.ArgumentParser:
         "released name such as bit_r50x1.i21k, or model name (with --init); "
         "with --verify: an export",
     )
-    add("--out", metavar="DIR", help="folder of all exports")
+    add(
+        "--verify",
+        action="store_true",
+        help="compare the files of the export SOURCE with its model.json",
+    )
     add("--init", help='weights of a model named by SOURCE; "random": none')
     add(
         "--weights",
@@ -61,6 +65,13 @@ def parser() -> argparse.ArgumentParser:
         help="of a run: after the last step (default), or of its best "
         "evaluation",
     )
+    _add_output(made)
+    return made
+
+
+def _add_output(made: argparse.ArgumentParser) -> None:
+    add = made.add_argument
+    add("--out", metavar="DIR", help="folder of all exports")
     add("--name", help="folder under DIR; default: the model's name")
     add("--version", type=int, default=1, help="folder under that; default 1")
     add(
@@ -94,12 +105,6 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--licence", help="of the weights, for the card")
     add("--overwrite", action="store_true", help="replace an older export")
-    add(
-        "--verify",
-        action="store_true",
-        help="compare the files of the export SOURCE with its model.json",
-    )
-    return made
 
 
 def install_parser() -> argparse.ArgumentParser:

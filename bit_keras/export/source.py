@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import json
 import os
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 
@@ -14,48 +12,13 @@ from bit_keras import checkpoints, models, released
 from bit_keras.checkpoint_files import open_arrays, reading
 from bit_keras.checkpoint_report import describe, recognize
 from bit_keras.export import manifest, saved_model
+from bit_keras.export.loaded import Loaded
 from bit_keras.export.loading import load_model
 from bit_keras.export.options import check_source
+from bit_keras.export.run import load_run, upstream_of
 from bit_keras.models.bit import BiT
 
-# Side in pixels that BiT is pre-trained at (arXiv 1912.11370, section 3.3).
-_RESOLUTION = 224
-# What the official tags say of the images (README of big_transfer).
-_UPSTREAM = {
-    "i1k": "ILSVRC-2012",
-    "i21k": "ImageNet-21k",
-    "distill": "ILSVRC-2012",
-    "teacher": "ImageNet-21k",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """A model with its weights, and what is known of where it comes from.
-
-    Attributes:
-        model: In float32, from images in [-1, 1].
-        name: Its registered name, or that of its class.
-        labels: Class names; empty if nobody recorded them.
-        resolution: Side in pixels that it was trained (or is best used) at.
-        activation: From logits to probabilities.
-        weights: What was loaded: "final", "best", or a file's name.
-        upstream: Images it was pre-trained on, if known.
-        init: What training started from, if recorded.
-        run: `recipe.json` of the training run, if it was one.
-        metrics: Of these weights, as `manifest.Manifest` has them.
-    """
-
-    model: keras.Model
-    name: str
-    labels: tuple[str, ...] = ()
-    resolution: int = _RESOLUTION
-    activation: Literal["softmax", "sigmoid"] = "softmax"
-    weights: str = ""
-    upstream: str | None = None
-    init: str | None = None
-    run: dict[str, Any] | None = None
-    metrics: tuple[dict[str, Any], ...] = ()
+__all__ = ["Loaded", "load"]
 
 
 def load(
@@ -85,109 +48,24 @@ def load(
     0
     """
     path = Path(source).expanduser()
+    is_run = path.is_dir() and not (path / manifest.FILE).is_file()
+    if weights != "final" and (init is not None or not is_run):
+        raise ValueError(
+            f"--weights {weights} is for the directory of a run, which "
+            f'"{source}" is not. Leave it out.'
+        )
     if init is not None:
         return _load_named(str(source), init)
     if (path / manifest.FILE).is_file():
         return _load_export(path)
-    if path.is_dir():
-        return _load_run(path, weights)
+    if is_run:
+        return load_run(path, weights)
     if path.is_file():
         return _load_file(path)
     if str(source) in released.names():
         return _load_released(str(source))
     check_source(source, init)
     raise FileNotFoundError(f'there is no file "{source}".')
-
-
-def _below(path: Path) -> str:
-    """Returns a hint at what there is one or two folders further down."""
-    marks = ("recipe.json", manifest.FILE)
-    found = [p.parent for m in marks for p in path.glob(f"[!.]*/{m}")]
-    return f' Did you mean "{sorted(found)[0]}"?' if found else ""
-
-
-def _load_run(path: Path, weights: str) -> Loaded:
-    if not (path / "recipe.json").exists():
-        raise ValueError(
-            f'"{path}" is neither the directory of a training run (it '
-            f"has no recipe.json) nor an export (no {manifest.FILE})."
-            f"{_below(path)}"
-        )
-    run = _read_json(path / "recipe.json")
-    finished = (path / "result.json").exists()
-    file = path / f"{weights}.npz"
-    if weights == "final":
-        if not finished:
-            best = " An export with --weights best takes its best evaluation."
-            raise FileNotFoundError(
-                f'The training run in "{path}" has not finished; the same '
-                "training command resumes it."
-                f"{best if (path / 'best.npz').exists() else ''}"
-            )
-    elif not file.exists():
-        raise FileNotFoundError(
-            f'The run in "{path}" has no best.npz: it was not evaluated. '
-            "Leave --weights out, once it has finished."
-        )
-    try:
-        recipe = run["recipe"]
-        labels = (path / "labels.txt").read_text("utf-8").splitlines()
-        options = {
-            key: recipe["model"][key]
-            for key in ("norm", "standardize", "head_bias")
-        }
-        name = recipe["model"]["name"]
-        resolution = recipe["preprocess"]["crop"]
-        activation = recipe["loss"]
-        init = recipe["model"]["init"]
-        dataset = run["dataset"]
-    except (KeyError, TypeError, OSError) as error:
-        raise ValueError(
-            f'"{path}" is not the directory of a training run of this '
-            f"version: {error!r}."
-        ) from None
-    model = models.create(name, len(labels), dtype="float32", **options)
-    checkpoints.load(model, file)
-    return Loaded(
-        model=model,
-        name=name,
-        labels=tuple(labels),
-        resolution=resolution,
-        activation=activation,
-        weights=weights,
-        upstream=_upstream_of(init) if init else dataset,
-        init=init,
-        run=run,
-        metrics=_metrics(path, run, weights, finished),
-    )
-
-
-def _metrics(
-    path: Path, run: dict[str, Any], weights: str, finished: bool
-) -> tuple[dict[str, Any], ...]:
-    """Returns the accuracy that these weights had when they were saved."""
-    rows = []
-    if (path / "metrics.jsonl").exists():
-        lines = (path / "metrics.jsonl").read_text("utf-8").splitlines()
-        # A run that is going on may be writing its last line just now.
-        rows = [json.loads(line) for line in lines if line.endswith("}")]
-    rows = [row for row in rows if row["kind"] == "eval"]
-    if not rows:
-        return ()
-    row = rows[-1] if weights == "final" else max(rows, key=itemgetter("top1"))
-    what = {"final": "after the last step", "best": "best evaluation"}[weights]
-    so_far = "" if finished else " so far; the run had not finished"
-    return (
-        {
-            "metric": "top1",
-            "value": row["top1"],
-            "dataset": run["dataset"],
-            "split": row["split"],
-            "examples": row["examples"],
-            "source": "metrics.jsonl of the training run, step "
-            f"{row['step']} ({what}{so_far})",
-        },
-    )
 
 
 def _load_export(path: Path) -> Loaded:
@@ -224,19 +102,6 @@ def _load_export(path: Path) -> Loaded:
         run={"recipe": facts.recipe, "data": facts.data},
         metrics=tuple(facts.metrics),
     )
-
-
-def _upstream_of(init: str) -> str | None:
-    """Returns the images that the weights `init` were pre-trained on."""
-    if init in released.names():
-        tag = init.partition(".")[2]
-        return _UPSTREAM[tag.split("_")[0]]
-    recipe = Path(init).expanduser() / "recipe.json"
-    if not recipe.exists():
-        return None
-    run = _read_json(recipe)
-    before = run.get("recipe", {}).get("model", {}).get("init")
-    return _upstream_of(before) if before else run.get("dataset")
 
 
 def _load_file(path: Path) -> Loaded:
@@ -278,7 +143,7 @@ def _load_released(name: str) -> Loaded:
         model=model,
         name=released.model_name(name),
         weights=path.name,
-        upstream=_upstream_of(name),
+        upstream=upstream_of(name),
         init=name,
     )
 
@@ -296,7 +161,7 @@ def _load_named(name: str, init: str) -> Loaded:
             f'"{init}" holds weights for {loaded.name}, but the model is '
             f"{name}."
         )
-    upstream = loaded.upstream or _upstream_of(init)
+    upstream = loaded.upstream or upstream_of(init)
     return dataclasses.replace(loaded, init=init, upstream=upstream)
 
 
@@ -318,10 +183,3 @@ def _as_float32(model: keras.Model) -> keras.Model:
     for variable, old in zip(new.variables, model.variables, strict=True):
         variable.assign(old)
     return new
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f'"{path}" is not valid JSON: {error}.') from None

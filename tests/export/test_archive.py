@@ -184,7 +184,7 @@ def test_gnu_tar_as_the_message_advises(model, tmp_path):
 @pytest.mark.parametrize(
     "extra, pattern",
     [
-        ([entry("/tmp/evil", b"x")], "'/tmp/evil' is an absolute path"),
+        ([entry("/evil", b"x")], "'/evil' is an absolute path"),
         ([entry("../evil", b"x")], "'../evil' leads out"),
         ([entry("assets/../../evil", b"x")], "leads out"),
         ([entry("l", type=tarfile.SYMTYPE, linkname="/etc")], "'l' is a link"),

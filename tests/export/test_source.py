@@ -265,3 +265,11 @@ def test_names_of_nothing(case):
     name, init, error, message = MISTAKES[case]
     with fails(error, message):
         source.load(name, init)
+
+
+def test_best_weights_are_those_of_a_run(tmp_path, unit):
+    checkpoints.save(unit, tmp_path / "tiny.npz")
+    with pytest.raises(ValueError, match="is for the directory of a run"):
+        source.load(tmp_path / "tiny.npz", weights="best")
+    with pytest.raises(ValueError, match="is for the directory of a run"):
+        source.load("bit_tiny", init="random", weights="best")
