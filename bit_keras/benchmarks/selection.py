@@ -99,7 +99,7 @@ def check(args: argparse.Namespace) -> None:
         raise FileNotFoundError(
             f'--data-dir: there is no folder "{args.data_dir}".'
         )
-    # A handle is looked up, perhaps in a network, when it is opened.
+    # Handles and archives are looked into when they are opened.
     if args.init is None and _is_handle(args.model):
         return
     check_source(args.model, args.init)
@@ -108,7 +108,9 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _is_handle(model: str) -> bool:
-    return "://" in model or model.startswith(("bit/", "google/bit/"))
+    is_archive = model.endswith((".tar.gz", ".tgz", ".tar"))
+    named = model.startswith(("bit/", "google/bit/"))
+    return "://" in model or named or is_archive
 
 
 def read_tasks_file(path: str | None) -> tuple[Task, ...]:

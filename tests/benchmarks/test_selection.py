@@ -124,3 +124,11 @@ def test_numbers_are_sorted_and_told_apart():
     for text in ("", "1,", "1.5", "-1", "one"):
         with pytest.raises(ValueError, match="--shots takes positive"):
             selection.numbers("--shots", text)
+
+
+def test_an_archive_is_a_model():
+    # export.options refuses it as the SOURCE of an export; here it is legal.
+    parser = argparse.ArgumentParser()
+    selection.add_arguments(parser)
+    args = parser.parse_args("--model exports/a-1.tar.gz --out o".split())
+    selection.check(args)
