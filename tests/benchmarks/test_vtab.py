@@ -177,6 +177,22 @@ def test_linear_probes_train_on_the_whole_split(
     assert len(rows(tmp_path)) == 1
 
 
+def test_the_linear_protocol_never_chooses_on_the_test_split(
+    digits, command, tmp_path, monkeypatch
+):
+    seen, probe = [], vtab_linear.probe
+
+    def recorded(train, test, num_classes, l2):
+        seen.append((len(train.labels), len(test.labels), len(l2)))
+        return probe(train, test, num_classes, l2)
+
+    monkeypatch.setattr(vtab_linear, "probe", recorded)
+    words = ("--protocol=linear", f"--tasks={NATURAL}", "--resolution=16")
+    assert command(*words) == 0
+    # train800 has 60 images here, val200 20, both together 80, the test 50.
+    assert seen == [(60, 20, 30), (80, 50, 1)]
+
+
 # Choices.
 
 
