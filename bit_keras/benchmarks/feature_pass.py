@@ -18,7 +18,7 @@ from bit_keras.benchmarks.feature_cache import (
     endpoint_file,
     writing,
 )
-from bit_keras.benchmarks.images import Preprocessing, image_batches
+from bit_keras.benchmarks.images import ImageFunction, image_batches
 from bit_keras.data.batches import BadImages
 from bit_keras.data.sources import Source
 from bit_keras.failures import explained
@@ -43,7 +43,7 @@ class Pass:
     title: str
     backbone: Backbone
     source: Source
-    preprocessing: Preprocessing
+    preprocessing: ImageFunction
     batch_size: int
 
     def run(

@@ -11,7 +11,7 @@ import numpy as np
 from bit_keras.benchmarks.backbone import Backbone
 from bit_keras.benchmarks.feature_cache import EXAMPLES, Entry, endpoint_file
 from bit_keras.benchmarks.feature_pass import Pass
-from bit_keras.benchmarks.images import Preprocessing
+from bit_keras.benchmarks.images import ImageFunction
 from bit_keras.checkpoint_report import first_names
 from bit_keras.data.sources import Source
 
@@ -44,7 +44,7 @@ def extract(
     task_name: str,
     source: Source,
     endpoints: tuple[str, ...],
-    preprocessing: Preprocessing,
+    preprocessing: ImageFunction,
     cache_dir: Path,
     batch_size: int = 64,
     say: Callable[[str], None] = _say,
@@ -81,6 +81,7 @@ def extract(
     Example:
 
     >>> from bit_keras.benchmarks.backbone import open_backbone
+    >>> from bit_keras.benchmarks.images import Preprocessing
     >>> from bit_keras.data.sources import open_source
     >>> made = extract(
     ...     open_backbone("bit_tiny", init="random"),
@@ -104,7 +105,7 @@ def extract(
         "input_range": backbone.input_range,
         "task": task_name,
         "source": [source.name, source.split, source.fingerprint],
-        "preprocessing": dataclasses.asdict(preprocessing),
+        "preprocessing": str(preprocessing),
     }
     with Entry(cache_dir, facts, say) as entry:
         missing = tuple(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -13,8 +14,61 @@ from bit_keras.data.sources import Source
 _GROUP = 16
 
 
+class ImageFunction(Protocol):
+    """From an encoded image to the model's input, `(crop, crop, 3)` in [0, 1].
+
+    Its text says all that it does: it is a part of every result, and of the
+    name under which features are kept.
+    """
+
+    @property
+    def crop(self) -> int:
+        """Side in pixels of what it returns."""
+
+    def __call__(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Decodes and prepares one image."""
+
+    def __str__(self) -> str:
+        """Says all that it does."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Preprocessing:
+class _ResizeAndCrop:
+    resize: int
+    crop: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crop <= self.resize:
+            raise ValueError(
+                "preprocessing needs 1 <= crop <= resize; got "
+                f"resize={self.resize}, crop={self.crop}."
+            )
+
+    def __call__(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Decodes and prepares one image, in a graph or outside.
+
+        Args:
+            encoded: The file's bytes, a string scalar.
+
+        Returns:
+            float32 `(crop, crop, 3)` in [0, 1].
+        """
+        return self.prepare(decode(encoded))
+
+    def prepare(self, image: tf.Tensor) -> tf.Tensor:
+        """Resizes and crops a decoded image.
+
+        Args:
+            image: `(height, width, 3)` in [0, 255].
+
+        Returns:
+            float32 `(crop, crop, 3)` in [0, 1].
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing(_ResizeAndCrop):
     """From encoded image to model input: resize, then cut out the centre.
 
     Attributes:
@@ -31,16 +85,6 @@ class Preprocessing:
     resize 256, crop 224
     """
 
-    resize: int
-    crop: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.crop <= self.resize:
-            raise ValueError(
-                "preprocessing needs 1 <= crop <= resize; got "
-                f"resize={self.resize}, crop={self.crop}."
-            )
-
     def __str__(self) -> str:
         return f"resize {self.resize}, crop {self.crop}"
 
@@ -53,27 +97,60 @@ class Preprocessing:
         """
         return cls(resize=round(resolution * 256 / 224), crop=resolution)
 
-    def __call__(self, encoded: tf.Tensor) -> tf.Tensor:
-        """Decodes and prepares one image, in a graph or outside.
-
-        Args:
-            encoded: The file's bytes, a string scalar.
-
-        Returns:
-            float32 `(crop, crop, 3)` in [0, 1].
-        """
+    def prepare(self, image: tf.Tensor) -> tf.Tensor:
         # Bilinear without antialiasing, as the official pipelines.
-        side = (self.resize, self.resize)
-        image = tf.image.resize(decode(encoded), side)
+        image = tf.image.resize(image, (self.resize, self.resize))
         edge = (self.resize - self.crop) // 2
         image = image[edge : edge + self.crop, edge : edge + self.crop]
+        return tf.ensure_shape(image, (self.crop, self.crop, 3)) / 255.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortSide(_ResizeAndCrop):
+    """From encoded image to model input: short side first, aspect kept.
+
+    The usual evaluation of ImageNet models (in robustness_metrics: short side
+    256, crop 224).
+
+    Attributes:
+        resize: Pixels that the shorter side is resized to.
+        crop: Side in pixels of the central crop.
+
+    Raises:
+        ValueError: If the crop is larger than the image it is cut from.
+
+    Example:
+
+    >>> print(ShortSide(resize=256, crop=224))
+    short side 256, crop 224
+    """
+
+    def __str__(self) -> str:
+        return f"short side {self.resize}, crop {self.crop}"
+
+    @classmethod
+    def imagenet(cls, resolution: int) -> "ShortSide":
+        """Returns short side 256, crop 224, or in that proportion.
+
+        >>> ShortSide.imagenet(224)
+        ShortSide(resize=256, crop=224)
+        """
+        return cls(resize=round(resolution * 256 / 224), crop=resolution)
+
+    def prepare(self, image: tf.Tensor) -> tf.Tensor:
+        size = tf.shape(image)[:2]
+        ratio = self.resize / tf.reduce_min(size)
+        scaled = tf.cast(tf.round(tf.cast(size, ratio.dtype) * ratio), tf.int32)
+        image = tf.image.resize(image, scaled)
+        top, left = tf.unstack((scaled - self.crop) // 2)
+        image = image[top : top + self.crop, left : left + self.crop]
         return tf.ensure_shape(image, (self.crop, self.crop, 3)) / 255.0
 
 
 def image_batches(
     source: Source,
     start: int,
-    preprocessing: Preprocessing,
+    preprocessing: ImageFunction,
     batch_size: int,
     bad: BadImages,
 ) -> tf.data.Dataset:

@@ -13,12 +13,24 @@ from bit_keras.recipe import did_you_mean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what every measurement needs.
+    """Adds what a measurement over tasks needs.
 
     >>> parser = argparse.ArgumentParser()
     >>> add_arguments(parser)
     >>> parser.parse_args(["--model", "m", "--out", "o"]).model
     'm'
+    """
+    add_model(parser)
+    add_tasks(parser)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds what every measurement of a model needs.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> add_model(parser)
+    >>> parser.parse_args(["--model", "m", "--out", "o"]).out
+    'o'
     """
     add = parser.add_argument
     add(
@@ -28,12 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run directory, released name, or model name (with --init)",
     )
     add("--init", help='weights of a model named by --model, or "random"')
-    add(
-        "--tasks",
-        metavar="NAME,NAME",
-        help="tasks or groups of them; the tasks sub-command lists all",
-    )
-    add("--data-dir", help="where TFDS data are prepared")
     add("--out", required=True, metavar="DIR", help="for results.jsonl")
     add(
         "--cache-dir",
@@ -59,6 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tasks(parser: argparse.ArgumentParser) -> None:
+    """Adds which tasks, and where their data are."""
+    parser.add_argument(
+        "--tasks",
+        metavar="NAME,NAME",
+        help="tasks or groups of them; the tasks sub-command lists all",
+    )
+    parser.add_argument("--data-dir", help="where TFDS data are prepared")
+
+
 def add_tasks_file(parser: argparse.ArgumentParser) -> None:
     """Adds `--tasks-file`, for the user's own tasks."""
     parser.add_argument(
@@ -74,7 +90,7 @@ def check(args: argparse.Namespace) -> None:
     """Raises an error for arguments that cannot be, before TensorFlow loads.
 
     Args:
-        args: With the attributes of `add_arguments`.
+        args: With the attributes of `add_model`, and perhaps `add_tasks`.
 
     Raises:
         FileNotFoundError: For a model or folder that is not there.
@@ -95,10 +111,9 @@ def check(args: argparse.Namespace) -> None:
             name = option.replace("_", "-")
             raise ValueError(f"--{name} must be >= 1; got {value}.")
     input_range(args)
-    if args.data_dir and not Path(args.data_dir).expanduser().is_dir():
-        raise FileNotFoundError(
-            f'--data-dir: there is no folder "{args.data_dir}".'
-        )
+    data_dir = getattr(args, "data_dir", None)
+    if data_dir and not Path(data_dir).expanduser().is_dir():
+        raise FileNotFoundError(f'--data-dir: there is no folder "{data_dir}".')
     # Handles and archives are looked into when they are opened.
     if args.init is None and _is_handle(args.model):
         return

@@ -1,0 +1,1 @@
+"""What downstream error becomes as upstream error goes to zero."""
