@@ -116,15 +116,21 @@ def forbidden(path, name, at_import):
     if path.startswith("bit_keras/benchmarks/") and path not in MAY_TRAIN:
         if within(name, "bit_keras.trainer"):
             return "benchmarks train only to fine-tune"
+    if path.startswith("bit_keras/benchmarks/drawing/"):
+        if within(
+            name, "tensorflow", "keras", "bit_keras.benchmarks.saturation"
+        ):
+            return "drawing knows nothing of what it draws"
     if path.startswith("bit_keras/benchmarks/saturation/"):
         if within(name, "tensorflow", "keras"):
             return "saturation is NumPy, SciPy and pandas only"
         if ours and not within(
             name,
             "bit_keras.benchmarks.results",
+            "bit_keras.benchmarks.drawing.plot",
             "bit_keras.benchmarks.saturation",
         ):
-            return "saturation imports only benchmarks.results"
+            return "saturation imports only benchmarks.results and drawing.plot"
     return None
 
 
@@ -177,6 +183,8 @@ def test_imports_look_only_back_along_the_road(path):
         ("bit_keras/benchmarks/saturation/x.py", "import tensorflow"),
         ("bit_keras/benchmarks/saturation/x.py", "from bit_keras import data"),
         ("bit_keras/benchmarks/saturation/x.py", "from .. import study"),
+        ("bit_keras/benchmarks/saturation/x.py", "from ..drawing import page"),
+        ("bit_keras/benchmarks/drawing/x.py", "import tensorflow"),
         ("tests/test_x.py", "import recipes"),
         ("bit_keras/export/x.py", "from benchmarks.results import Row"),
     ],

@@ -7,8 +7,8 @@ NAME.csv        its medians, means and standard errors
 """
 
 import argparse
+import importlib
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,10 @@ from bit_keras.benchmarks import results_command
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Benchmark -> module with `panels(frame)`; what is not here is drawn as
+# sections: one plot of medians for each protocol and metric.
+_PANELS: dict[str, str] = {}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,44 +55,38 @@ def write(frame: "pd.DataFrame", out: str | os.PathLike) -> Path:
         OSError: If the directory cannot be written.
     """
     # Loading the plotting libraries takes seconds; a slip should not.
-    from bit_keras.benchmarks import report_page, report_plots
-    from bit_keras.benchmarks.report_figures import pictures
-    from bit_keras.benchmarks.report_sections import colours, sections
+    from bit_keras.benchmarks.drawing import report
+    from bit_keras.benchmarks.report_sections import sections
     from bit_keras.benchmarks.results_export import render, replace_file
+    from bit_keras.benchmarks.section_panels import panel, provenance
 
-    out = Path(out)
-    parts = sections(frame)
-    palette = colours(parts)
-    replace_file(out / "results.csv", render(frame, "csv"))
-    plots, files = [], []
-    for part, stem in zip(parts, _stems([p.title for p in parts]), strict=True):
-        made = {
-            **pictures(part, palette),
-            "csv": render(part.summary, "csv"),
-        }
-        for kind, data in made.items():
-            replace_file(out / f"{stem}.{kind}", data)
-        draw = "shots_plot" if part.by_shots else "bars_plot"
-        plots.append(getattr(report_plots, draw)(part, palette))
-        files.append([f"{stem}.{kind}" for kind in made])
-    page = report_page.page(frame, parts, plots, palette, files)
-    replace_file(out / "report.html", page.encode())
-    return out / "report.html"
+    drawn = frame["benchmark"].isin(_PANELS)
+    parts = sections(frame[~drawn])
+    panels = [panel(part) for part in parts]
+    for name, module in _PANELS.items():
+        rows = frame[frame["benchmark"] == name]
+        if len(rows):
+            made = importlib.import_module(f"bit_keras.benchmarks.{module}")
+            panels += made.panels(rows)
+    replace_file(Path(out) / "results.csv", render(frame, "csv"))
+    return report.write(
+        [*panels, provenance(frame)],
+        out,
+        title="bit_keras results",
+        text=_summary(frame),
+        download=("results.csv", "All rows (CSV)"),
+        legend=sorted({name for part in parts for name in part.rows["series"]}),
+    )
 
 
-def _stems(titles: list[str]) -> list[str]:
-    """Returns file names, without ending, that are legal and differ.
-
-    >>> _stems(["vtab, lightweight: accuracy", "../a", "..?a"])
-    ['vtab-lightweight-accuracy', 'a', 'a-2']
-    """
-    stems: list[str] = []
-    for title in titles:
-        # "results" and "report" are taken.
-        stem = re.sub(r"[^A-Za-z0-9_]+", "-", title).strip("-")[:80] or "plot"
-        same = sum(re.sub(r"-\d+$", "", s) == stem for s in stems)
-        stems.append(f"{stem}-{same + 1}" if same else stem)
-    return stems
+def _summary(frame: "pd.DataFrame") -> str:
+    days = sorted(frame["time"].str[:10])
+    counts = [
+        f"{count} {column}{'s' * (count != 1)}"
+        for column, count in frame[["model", "task"]].nunique().items()
+    ]
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    return f"{', '.join(counts)}, {len(frame)} measurements; {when}."
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,28 +1,16 @@
-"""What a report shows: rows in sections, models in colours.
+"""What a report shows: rows in sections.
 
 A section holds one benchmark, protocol and metric, so that no plot or table
 compares numbers that were measured in different ways.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import pandas as pd
 
 from bit_keras.benchmarks import tasks
 from bit_keras.benchmarks.summary import summarize
 
-# Distinguishable with any colour vision, on white and on black.
-COLOURS = (
-    "#3b7dd8",
-    "#e07b39",
-    "#2a9d6f",
-    "#c44e8a",
-    "#8a6fd1",
-    "#b8960c",
-    "#37a6bd",
-    "#9a6b52",
-)
 # What a model is measured as: each of these makes a line of its own.
 _SERIES = ["model", "model_sha256", "endpoint", "preprocessing"]
 _GROUPS = ("natural", "specialized", "structured")
@@ -147,17 +135,6 @@ def _ambiguous(frame: pd.DataFrame, columns: list[str]) -> set[str]:
     """Returns the models that have several values in these columns."""
     kinds = frame[["model", *columns]].drop_duplicates()
     return set(kinds["model"][kinds["model"].duplicated()])
-
-
-def colours(parts: Sequence[Section]) -> dict[str, str]:
-    """Returns the colour of each series, the same in every section.
-
-    After eight the colours start again; the hover text tells them apart.
-    """
-    names = sorted({name for part in parts for name in part.rows["series"]})
-    return {
-        name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)
-    }
 
 
 def vtab_scores(section: Section) -> pd.DataFrame | None:

@@ -2,10 +2,7 @@
 
 import argparse
 import json
-import os
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree
 from html.parser import HTMLParser
 
@@ -13,20 +10,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bit_keras.benchmarks import report, report_plots, report_sections, results
+from bit_keras.benchmarks import (
+    report,
+    report_sections,
+    results,
+    section_plots,
+)
 from bit_keras.benchmarks import tasks as task_table
+from bit_keras.benchmarks.drawing.interactive import figure
+from bit_keras.benchmarks.drawing.palette import colours
+from bit_keras.benchmarks.drawing.report import stems
 from bit_keras.benchmarks.results import ResultsFile, Row, config_hash
 
 HOSTILE = (
     "</script><script>document.title='owned'</script>"
     '<img src=x onerror="document.title=`owned`"> %{y} $\\frac$ _'
-)
-BROWSER = next(
-    filter(
-        None,
-        map(shutil.which, ("chromium", "chromium-browser", "google-chrome")),
-    ),
-    None,
 )
 
 
@@ -128,7 +126,7 @@ def test_what_sets_measurements_of_a_model_apart_is_in_its_label(tmp_path):
         "c",
     ]
     # One colour per label, in every section.
-    palette = report_sections.colours(parts)
+    palette = colours([section_plots.plot(part) for part in parts])
     assert len(set(palette.values())) == len(palette) == 5
     assert parts[1].rows["series"].tolist() == ["c"]
 
@@ -136,15 +134,16 @@ def test_what_sets_measurements_of_a_model_apart_is_in_its_label(tmp_path):
 def test_the_shots_plot_has_every_trial_and_the_medians(tmp_path):
     rows = make_fewshot() + [make_row(task="dtd", shots=None, value=0.9)]
     (part,) = report_sections.sections(load(tmp_path, rows))
-    figure = report_plots.shots_plot(part, report_sections.colours([part]))
-    mine = [t for t in figure.data if t.name == "tiny" and t.xaxis == "x2"]
-    medians, trials = mine
+    plot = section_plots.plot(part)
+    drawn = figure(plot, colours([plot]))
+    mine = [t for t in drawn.data if t.name == "tiny" and t.xaxis == "x2"]
+    medians, _, trials = mine
     # dtd is the second panel; "all" lies beyond 25.
     assert list(medians.x) == [1, 5, 25, 75]
     assert list(medians.y) == pytest.approx([2, 6, 26, 90])
     assert sorted(trials.y) == pytest.approx([1, 2, 3, 5, 6, 7, 25, 26, 27, 90])
-    assert figure.layout.xaxis2.ticktext == ("1", "5", "25", "all")
-    assert figure.layout.xaxis.type == "log"
+    assert drawn.layout.xaxis2.ticktext == ("1", "5", "25", "all")
+    assert drawn.layout.xaxis.type == "log"
     hover = trials.hovertext[0]
     for part in ("tiny", "dtd", "seed 0", "n = 2500", "l2: 1024", "config"):
         assert part in hover
@@ -239,10 +238,10 @@ def test_the_same_rows_give_the_same_files(written, tmp_path):
 
 
 def test_titles_become_legal_and_different_file_names():
-    stems = report._stems(["../../x", "x", "X: y", "", "<>", "a" * 300])
-    assert stems[:2] == ["x", "x-2"] and stems[3:5] == ["plot", "plot-2"]
-    assert len(set(stems)) == 6
-    assert all(re.fullmatch(r"[\w-]{1,85}", stem) for stem in stems)
+    found = stems(["../../x", "x", "X: y", "", "<>", "a" * 300])
+    assert found[:2] == ["x", "x-2"] and found[3:5] == ["plot", "plot-2"]
+    assert len(set(found)) == 6
+    assert all(re.fullmatch(r"[\w-]{1,85}", stem) for stem in found)
 
 
 def test_mistakes_are_explained(tmp_path, capsys):
@@ -315,12 +314,12 @@ def test_hostile_names_stay_text(hostile):
             return [text for item in value for text in texts(item)]
         return [value] if isinstance(value, str) else []
 
-    for figure in parsed.figures:
+    for shown in parsed.figures:
         # A group only ties traces to a button; it is never shown.
-        for trace in figure["data"]:
+        for trace in shown["data"]:
             trace.pop("legendgroup")
             trace.pop("offsetgroup", None)
-        found = texts(figure)
+        found = texts(shown)
         assert any("&lt;img" in text for text in found)
         tags = re.findall(r"<[^>]*>", " ".join(found))
         assert set(tags) <= {"<b>", "</b>", "<br>"}
@@ -332,40 +331,8 @@ def test_hostile_names_stay_text(hostile):
 # In a browser.
 
 
-def browse(page, profile, *options):
-    """Opens a page in headless Chromium: its DOM, and what it complained."""
-    done = subprocess.run(
-        [
-            BROWSER,
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={profile}",
-            "--enable-logging=stderr",
-            "--virtual-time-budget=10000",
-            "--dump-dom",
-            *options,
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "HOME": str(profile)},
-    )
-    assert done.returncode == 0, done.stderr
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return done.stdout, console
-
-
-needs_browser = pytest.mark.skipif(
-    BROWSER is None,
-    reason="needs Chromium: apt-get install chromium",
-)
-
-
-@needs_browser
-def test_the_page_opens_without_errors_and_plots_have_points(written, tmp_path):
-    dom, console = browse(written / "report.html", tmp_path)
+def test_the_page_opens_without_errors_and_plots_have_points(written, browse):
+    dom, console = browse(written / "report.html")
     assert console == []
     points = re.findall(r'class="point"', dom)
     # Few-shot: 54 trials and 18 medians; VTAB: 22 bars and 22 points.
@@ -375,9 +342,8 @@ def test_the_page_opens_without_errors_and_plots_have_points(written, tmp_path):
     assert set(buttons) == {"Download plot as a PNG", "Pan", "Reset axes"}
 
 
-@needs_browser
-def test_hostile_names_do_nothing_in_a_browser(hostile, tmp_path):
-    dom, console = browse(hostile / "report.html", tmp_path)
+def test_hostile_names_do_nothing_in_a_browser(hostile, browse):
+    dom, console = browse(hostile / "report.html")
     assert console == []
     assert "<title>bit_keras results</title>" in dom
     assert 'class="point"' in dom
@@ -389,23 +355,21 @@ def test_hostile_names_do_nothing_in_a_browser(hostile, tmp_path):
     assert "&lt;/script&gt;&lt;script&gt;document.t..." in shown
 
 
-@needs_browser
-def test_the_legend_hides_a_model_in_all_plots(written, tmp_path):
+def test_the_legend_hides_a_model_in_all_plots(written, browse, tmp_path):
     page = (written / "report.html").read_text()
     click = "document.querySelector('nav button[data-series=tiny]').click()"
     # After the plots are drawn.
     script = f"<script>setTimeout(() => {click}, 3000)</script>"
     path = tmp_path / "click.html"
     path.write_text(page.replace("</body>", f"{script}</body>"))
-    dom, console = browse(path, tmp_path / "profile")
+    dom, console = browse(path)
     assert console == []
     # Left: few-shot of the other model, and three bars with their points.
     assert len(re.findall(r'class="point"', dom)) == 27 + 9 + 3 + 3
 
 
-@needs_browser
-def test_a_broken_page_is_noticed(tmp_path):
+def test_a_broken_page_is_noticed(browse, tmp_path):
     path = tmp_path / "broken.html"
     path.write_text("<script>missing()</script><script src=x.js></script>")
-    _, console = browse(path, tmp_path / "profile")
+    _, console = browse(path)
     assert any("missing is not defined" in line for line in console)

@@ -23,6 +23,7 @@ class Series:
         label: Entry of the legend; the same label has the same colour in all
             axes of a plot; "": none.
         colour: As "#3b7dd8"; None: by label.
+        group: Label that it is shown and hidden with; None: its own.
         upper: Of a band: its upper edge, `y` being the lower one.
         error: Half the length of error bars.
         width: Of bars, in units of x.
@@ -46,6 +47,7 @@ class Series:
     kind: Literal["points", "line", "steps", "band", "bars"] = "points"
     label: str = ""
     colour: str | None = None
+    group: str | None = None
     upper: Sequence[float] | np.ndarray | None = None
     error: Sequence[float] | np.ndarray | None = None
     width: float | None = None
@@ -127,10 +129,44 @@ class Heatmap:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Axes side by side, in lines of `columns`."""
+    """Axes side by side.
+
+    Attributes:
+        axes: From left to right, then the next line.
+        columns: In a line.
+        share_y: Whether all have the same scale of y.
+        widths: Of the columns, relative to each other; None: equal.
+    """
 
     axes: tuple[Axes | Heatmap, ...]
     columns: int = 3
+    share_y: bool = False
+    widths: tuple[float, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and columns.
+
+        >>> Plot(axes=(Axes(series=()),) * 4).shape
+        (2, 3)
+        """
+        columns = max(1, min(self.columns, len(self.axes)))
+        return -(-len(self.axes) // columns), columns
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table below the plot of a panel.
+
+    Attributes:
+        caption: One line above it.
+        frame: Its columns and rows.
+        folded: Whether the reader has to open it.
+    """
+
+    caption: str
+    frame: pd.DataFrame
+    folded: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,7 +177,9 @@ class Panel:
         title: The heading; the files beside the page are named after it.
         text: What is seen, and how to read it; blank lines part paragraphs.
         plot: If any.
-        table: If any; also written as CSV.
+        table: If any.
+        more: Further tables.
+        csv: What to write as CSV; None: `table`.
         images: (caption, bytes of a PNG file).
     """
 
@@ -149,4 +187,6 @@ class Panel:
     text: str = ""
     plot: Plot | None = None
     table: pd.DataFrame | None = None
+    more: tuple[Table, ...] = ()
+    csv: pd.DataFrame | None = None
     images: tuple[tuple[str, bytes], ...] = ()
