@@ -61,7 +61,8 @@ def figure(
         _set_axes(made, axes, where, inner)
         if axes.x_top:
             _add_top(made, axes, where, place)
-    return _finish(made, height)
+    has_top = any(isinstance(a, Axes) and a.x_top for a in plot.axes)
+    return _finish(made, height, top=110 if has_top else 60)
 
 
 def _text(text: str) -> str:
@@ -176,6 +177,9 @@ def _add_top(made: go.Figure, axes: Axes, where: dict, place: int) -> None:
         "title": {"text": _text(axes.x_top_label), "standoff": 2},
         "showgrid": False,
     }
+    for title in made.layout.annotations:
+        if axes.title and title.text == _text(axes.title):
+            title.yshift = 34  # Above that scale.
     nothing = go.Scatter(
         x=[places[0]],
         y=[None],
@@ -214,11 +218,11 @@ def _add_heatmap(made: go.Figure, heatmap: Heatmap, where: dict) -> None:
     made.update_yaxes(autorange="reversed", showgrid=False, **where)
 
 
-def _finish(made: go.Figure, height: int) -> go.Figure:
+def _finish(made: go.Figure, height: int, top: int) -> go.Figure:
     made.update_layout(
         template="none",
         height=height,
-        margin={"l": 60, "r": 10, "t": 60, "b": 50},
+        margin={"l": 60, "r": 10, "t": top, "b": 50},
         font={"family": "system-ui, sans-serif", "size": 12},
         hovermode="closest",
         hoverlabel={"align": "left"},
@@ -226,7 +230,7 @@ def _finish(made: go.Figure, height: int) -> go.Figure:
         legend={
             "orientation": "h",
             "yanchor": "bottom",
-            "y": 1 + 30 / (height - 110),
+            "y": 1 + (top - 30) / (height - top - 50),
         },
         modebar={"bgcolor": "rgba(0,0,0,0)"},
         paper_bgcolor="rgba(0,0,0,0)",
