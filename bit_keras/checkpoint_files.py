@@ -15,18 +15,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-# Prefix of the official names of the classifier's two arrays.
-HEAD = "resnet/head/"
+from bit_keras.checkpoint_names import official_keys
 
-# From our variable paths to the names in the official files, tried in order:
-# block1_unit01/a_group_norm/gamma -> resnet/block1/unit01/a/group_norm/gamma.
-_RENAMES = (
-    (r"^root_block_", "root_block/"),
-    (r"^(block\d+)_(unit\d+)/a_proj_", r"\1/\2/a/proj/"),
-    (r"^(block\d+)_(unit\d+)/([abc])_", r"\1/\2/\3/"),
-    # The official head is a 1x1 convolution.
-    (r"^head/", "head/conv2d/"),
-)
+# The kernel of BiT's classifier, a 1x1 convolution in the official files.
+BIT_HEAD = "resnet/head/conv2d/kernel"
 
 # Variables by layer name, in order of creation: Keras' files number them.
 _VARIABLES = {
@@ -34,20 +26,24 @@ _VARIABLES = {
     "group_norm": ("gamma", "beta"),
     "batch_norm": ("gamma", "beta", "moving_mean", "moving_variance"),
     "head": ("kernel", "bias"),
+    "positions": ("pos_embedding", "cls"),
+    "norm_0": ("gamma", "beta"),
+    "norm_1": ("gamma", "beta"),
+    "encoder_norm": ("gamma", "beta"),
+    "pre_head_layer_norm": ("gamma", "beta"),
+    **dict.fromkeys(
+        (
+            "embedding",
+            "query",
+            "key",
+            "value",
+            "attention_output",
+            "dense_0",
+            "dense_1",
+        ),
+        ("kernel", "bias"),
+    ),
 }
-
-
-def official_key(variable_path: str) -> str:
-    """Returns the official name of one of our variables.
-
-    Batch norm, which no official file has, follows the same rule.
-
-    >>> official_key("block1_unit01/a_proj_standardized_conv2d/kernel")
-    'resnet/block1/unit01/a/proj/standardized_conv2d/kernel'
-    """
-    for pattern, replacement in _RENAMES:
-        variable_path = re.sub(pattern, replacement, variable_path)
-    return f"resnet/{variable_path}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,9 +135,9 @@ def _open_npz(archive: zipfile.ZipFile) -> dict[str, Stored]:
         if key in arrays:
             raise ValueError(f'two arrays are called "{key}".')
         arrays[key] = _npz_array(archive, name)
-    head = arrays.get(f"{HEAD}conv2d/kernel")
+    head = arrays.get(BIT_HEAD)
     if head and len(head.shape) == 4 and head.shape[:2] == (1, 1):
-        arrays[f"{HEAD}conv2d/kernel"] = dataclasses.replace(
+        arrays[BIT_HEAD] = dataclasses.replace(
             head, shape=head.shape[2:], read=lambda: head.read()[0, 0]
         )
     return arrays
@@ -176,7 +172,9 @@ def _open_h5(source: Any, stack: contextlib.ExitStack) -> dict[str, Stored]:
     if "layer_names" in file.attrs:
         return _open_tf2(file)
     if "layers" in file:
-        return dict(_open_keras(file["layers"]))
+        arrays = dict(_open_keras(file["layers"]))
+        keys = official_keys(arrays)
+        return {keys[path]: array for path, array in arrays.items()}
     raise ValueError("it holds neither TF2 (Keras 2) nor Keras 3 weights.")
 
 
@@ -214,27 +212,33 @@ def _tf2_keys(arrays: list[Stored]) -> list[str]:
             keys.append(f"{prefix}/a/proj/standardized_conv2d/kernel")
     keys += ["resnet/group_norm/gamma", "resnet/group_norm/beta"]
     if len(keys) < len(arrays):
-        keys += [f"{HEAD}conv2d/kernel", f"{HEAD}conv2d/bias"]
+        keys += [BIT_HEAD, BIT_HEAD.replace("kernel", "bias")]
     return keys
 
 
 def _open_keras(
     group: h5py.Group, prefix: str = ""
 ) -> Iterator[tuple[str, Stored]]:
-    """Yields the official name and array of each variable of a Keras 3 file.
+    """Yields path and array of each variable of a Keras 3 file.
 
     Such files number layers by class and variables by order, but note the
     name of each layer.
     """
-    for layer in group.values():
-        if not isinstance(layer, h5py.Group) or "vars" not in layer:
+    for name, layer in group.items():
+        if not isinstance(layer, h5py.Group):
+            continue
+        if name == "layers":  # Of a model within the model.
+            yield from _open_keras(layer, prefix)
+        if "vars" not in layer:
             continue
         path = prefix + layer["vars"].attrs["name"]
-        names = next((v for k, v in _VARIABLES.items() if path.endswith(k)), ())
+        names = _VARIABLES.get(path.rpartition("/")[2]) or next(
+            (v for k, v in _VARIABLES.items() if path.endswith(k)), ()
+        )
         for index, dataset in layer["vars"].items():
             known = int(index) < len(names)
             name = names[int(index)] if known else index
-            yield official_key(f"{path}/{name}"), _h5_array(dataset)
+            yield f"{path}/{name}", _h5_array(dataset)
         yield from _open_keras(layer, f"{path}/")
 
 

@@ -1,15 +1,10 @@
 """What a checkpoint holds and why it does not fit: words for its errors."""
 
-import dataclasses
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from bit_keras import models
-from bit_keras.checkpoint_files import HEAD
-
-Shapes = Mapping[str, tuple[int, ...]]
+from bit_keras.checkpoint_names import is_head
+from bit_keras.checkpoint_network import Shapes, recognize
 
 
 def check_fit(
@@ -34,7 +29,7 @@ def check_fit(
     """
 
     def counts(key: str) -> bool:
-        return head == "keep" or not key.startswith(HEAD)
+        return head == "keep" or not is_head(key)
 
     missing = [k for k in model_shapes if counts(k) and k not in file_shapes]
     unexpected = [k for k in file_shapes if counts(k) and k not in model_shapes]
@@ -47,7 +42,7 @@ def check_fit(
     if not problems:
         return
     hint = ""
-    if all(key.startswith(HEAD) for key in problems):
+    if all(map(is_head, problems)):
         hint = ' Pass head="drop" to load all but the head.'
     elif path.suffix == ".h5" and not path.name.endswith(".weights.h5"):
         hint = (
@@ -98,79 +93,16 @@ def describe(shapes: Shapes) -> str:
     """
     network = recognize(shapes)
     if network is None:
-        return "no BiT network"
-    arguments = network.arguments
-    text = network.name or (
-        f"a BiT with blocks={arguments['blocks']}, width={arguments['width']:g}"
+        return "no network that is known here"
+    given = network.arguments
+    kind = network.builder.rpartition(":")[2]
+    text = network.name or f"a {kind} with " + ", ".join(
+        f"{key}={given[key]:g}" if key == "width" else f"{key}={given[key]}"
+        for key in network.dimensions
     )
-    if arguments["norm"] == "batch":
+    if given.get("norm") == "batch":
         text += ' with norm="batch"'
     classes = network.num_classes
     return (
         f"{text} with {classes} classes" if classes else f"{text} without head"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """What the arrays of a file say of the network they belong to.
-
-    Attributes:
-        name: Of the registered model with these dimensions; None if there is
-            none.
-        arguments: Of `bit_keras.models.bit.BiT`.
-        num_classes: Outputs of the head; 0: none.
-    """
-
-    name: str | None
-    arguments: dict[str, Any]
-    num_classes: int
-
-
-def recognize(shapes: Shapes) -> Network | None:
-    """Returns the BiT whose arrays have these official names and shapes.
-
-    Example:
-
-    >>> network = recognize({
-    ...     "resnet/root_block/standardized_conv2d/kernel": (7, 7, 3, 64),
-    ...     "resnet/block1/unit01/a/group_norm/beta": (64,),
-    ... })
-    >>> network.arguments["blocks"], network.num_classes
-    ((1,), 0)
-    """
-    root = shapes.get("resnet/root_block/standardized_conv2d/kernel")
-    units = {
-        match.groups()
-        for key in shapes
-        if (match := re.match(r"resnet/block(\d+)/unit(\d+)/", key))
-    }
-    if not root or not units:
-        return None
-    stages = [int(block) for block, _ in units]
-    bias = shapes.get(f"{HEAD}conv2d/bias")
-    dimensions = {
-        "blocks": tuple(stages.count(b) for b in range(1, max(stages) + 1)),
-        "width": root[-1] / 64,
-        "stem": "strided" if root[0] == 3 else "imagenet",
-    }
-    name = _registered(**dimensions)
-    batch_norm = any("/batch_norm/" in key for key in shapes)
-    arguments = {
-        **(models.arguments(name) if name else dimensions),
-        "norm": "batch" if batch_norm else "group",
-    }
-    return Network(name, arguments, int(bias[-1]) if bias else 0)
-
-
-def _registered(blocks: tuple[int, ...], width: float, stem: str) -> str | None:
-    """Returns the name of the registered BiT with these dimensions."""
-    for name in models.names():
-        arguments = models.arguments(name)
-        if (
-            arguments.get("blocks") == blocks
-            and arguments.get("width", 1) == width
-            and arguments.get("stem", "imagenet") == stem
-        ):
-            return name
-    return None

@@ -9,13 +9,8 @@ from typing import Literal
 import keras
 import numpy as np
 
-from bit_keras.checkpoint_files import (
-    HEAD,
-    Stored,
-    official_key,
-    open_arrays,
-    reading,
-)
+from bit_keras.checkpoint_files import BIT_HEAD, Stored, open_arrays, reading
+from bit_keras.checkpoint_names import is_head, official_keys
 from bit_keras.checkpoint_report import check_fit, first_names
 from bit_keras.recipe import did_you_mean
 
@@ -55,7 +50,8 @@ def load(
     if head not in ("keep", "drop"):
         raise ValueError(f'head must be "keep" or "drop"; got {head!r}.')
     path = _find(Path(path).expanduser())
-    variables = {official_key(v.path): v for v in model.weights}
+    keys = official_keys(v.path for v in model.weights)
+    variables = {keys[v.path]: v for v in model.weights}
     with contextlib.ExitStack() as stack:
         with reading(path):
             arrays = open_arrays(path, stack)
@@ -67,9 +63,7 @@ def load(
         )
         if head == "drop":
             variables = {
-                key: v
-                for key, v in variables.items()
-                if not key.startswith(HEAD)
+                key: v for key, v in variables.items() if not is_head(key)
             }
         arrays = {key: arrays[key] for key in variables}
         _check_values(path, arrays)
@@ -122,12 +116,13 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
 
 def _save_npz(model: keras.Model, path: Path) -> None:
     arrays = {}
+    keys = official_keys(v.path for v in model.weights)
     for variable in model.weights:
-        key = official_key(variable.path)
+        key = keys[variable.path]
         array = keras.ops.convert_to_numpy(variable).astype(
             "float32", copy=False
         )
-        if key == f"{HEAD}conv2d/kernel":
+        if key == BIT_HEAD:
             array = array[None, None]
         arrays[key] = array
     np.savez(path, **arrays)

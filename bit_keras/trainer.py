@@ -307,9 +307,13 @@ def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
     (None, 7)
     """
     keras.utils.set_random_seed(recipe.run.seed)
-    options = dataclasses.asdict(recipe.model)
-    for name in ("name", "init", "head"):
-        del options[name]
+    # What is not set is left to the network, which may not have it.
+    unset = dataclasses.asdict(type(recipe.model)())
+    options = {
+        name: value
+        for name, value in dataclasses.asdict(recipe.model).items()
+        if name not in ("name", "init", "head") and value != unset[name]
+    }
     return models.create(
         recipe.model.name, num_classes, dtype=recipe.run.precision, **options
     )

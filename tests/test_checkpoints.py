@@ -332,7 +332,7 @@ def test_bit_tiny_is_recognized(tmp_path, fails):
 def test_a_file_of_another_family(fails, tmp_path):
     np.savez(tmp_path / "vit.npz", cls=np.zeros((1, 1, 192), "float32"))
     text = fails(tmp_path / "vit.npz")
-    assert "The file looks like no BiT network" in text
+    assert "The file looks like no network that is known here" in text
     assert "unexpected (1): cls" in text
 
 

@@ -122,8 +122,9 @@ def _load_file(path: Path) -> Loaded:
             f'"{path}" looks like {describe(shapes)}; give the name of its '
             "model, and the file as --init."
         )
-    name = network.name or "bit"
-    model = BiT(
+    name = network.name or network.builder.partition(":")[2].lower()
+    model = models.build(
+        network.builder,
         **network.arguments,
         num_classes=network.num_classes,
         dtype="float32",

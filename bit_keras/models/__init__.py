@@ -1,6 +1,7 @@
 """Networks by name; nothing here imports Keras until one is created."""
 
 import importlib
+import inspect
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,12 @@ from bit_keras.recipe import did_you_mean
 if TYPE_CHECKING:
     import keras
 
-# name -> (module and class that builds it, arguments).
+# The families: module and class.
+BIT = "bit_keras.models.bit:BiT"
+VIT = "bit_keras.models.vit:ViT"
+MIXER = "bit_keras.models.mixer:Mixer"
+
+# name -> (family, arguments).
 _MODELS: dict[str, tuple[str, dict[str, Any]]] = {}
 
 
@@ -20,7 +26,7 @@ def register(name: str, builder: str, **arguments: Any) -> None:
     Args:
         name: The new name, such as "bit_r50x1".
         builder: "module:class" of a `keras.Model` with the attributes
-            `endpoint_tensors`, `pyramid_outputs` and `num_classes`.
+            `endpoint_tensors` and `num_classes`.
         **arguments: For the builder, beside `num_classes` and `name`.
 
     Raises:
@@ -38,13 +44,19 @@ def register(name: str, builder: str, **arguments: Any) -> None:
     _MODELS[name] = (builder, arguments)
 
 
-def names() -> tuple[str, ...]:
-    """Returns the names of all models, sorted.
+def names(builder: str | None = None) -> tuple[str, ...]:
+    """Returns the names of all models, or of one family's, sorted.
 
-    >>> "bit_r152x4" in names()
-    True
+    >>> "bit_r152x4" in names(), "vit_b16" in names(BIT)
+    (True, False)
     """
-    return tuple(sorted(_MODELS))
+    return tuple(
+        sorted(
+            name
+            for name, (family, _) in _MODELS.items()
+            if builder in (None, family)
+        )
+    )
 
 
 def arguments(name: str) -> dict[str, Any]:
@@ -55,6 +67,22 @@ def arguments(name: str) -> dict[str, Any]:
     """
     check_name(name)
     return dict(_MODELS[name][1])
+
+
+def build(builder: str, **arguments: Any) -> "keras.Model":
+    """Returns a network of a family, registered or not.
+
+    Args:
+        builder: "module:class", such as `BIT`.
+        **arguments: Of the class.
+
+    Example:
+
+    >>> build(BIT, blocks=(1,), num_classes=3).output_shape
+    (None, 3)
+    """
+    module, cls = builder.split(":")
+    return getattr(importlib.import_module(module), cls)(**arguments)
 
 
 def check_name(name: str) -> None:
@@ -84,7 +112,7 @@ def create(name: str, num_classes: int = 1000, **options: Any) -> "keras.Model":
         `(batch, num_classes)`.
 
     Raises:
-        ValueError: For an unknown name, with the closest known one.
+        ValueError: For an unknown name or option, with the closest known one.
 
     Example:
 
@@ -93,11 +121,21 @@ def create(name: str, num_classes: int = 1000, **options: Any) -> "keras.Model":
     """
     check_name(name)
     builder, arguments = _MODELS[name]
+    given = {"num_classes": num_classes, "name": name, **options}
+    _check_options(name, builder, options)
+    return build(builder, **{**arguments, **given})
+
+
+def _check_options(name: str, builder: str, options: dict[str, Any]) -> None:
     module, cls = builder.split(":")
     make = getattr(importlib.import_module(module), cls)
-    return make(
-        **{**arguments, "num_classes": num_classes, "name": name, **options}
-    )
+    legal = [p for p in inspect.signature(make.__init__).parameters][1:]
+    for option in options:
+        if option not in legal:
+            raise ValueError(
+                f'{name} has no option "{option}".'
+                f"{did_you_mean(option, legal)} It has: {', '.join(legal)}."
+            )
 
 
 def endpoints(
@@ -191,17 +229,89 @@ def replace_head(
     return new
 
 
-_BIT = "bit_keras.models.bit:BiT"
 # Depths of the paper's networks, section 3.3 and the official code.
 _R50, _R101, _R152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
-register("bit_r50x1", _BIT, blocks=_R50, width=1)
-register("bit_r50x3", _BIT, blocks=_R50, width=3)
-register("bit_r101x1", _BIT, blocks=_R101, width=1)
-register("bit_r101x3", _BIT, blocks=_R101, width=3)
-register("bit_r152x2", _BIT, blocks=_R152, width=2)
-register("bit_r152x4", _BIT, blocks=_R152, width=4)
+register("bit_r50x1", BIT, blocks=_R50, width=1)
+register("bit_r50x3", BIT, blocks=_R50, width=3)
+register("bit_r101x1", BIT, blocks=_R101, width=1)
+register("bit_r101x3", BIT, blocks=_R101, width=3)
+register("bit_r152x2", BIT, blocks=_R152, width=2)
+register("bit_r152x4", BIT, blocks=_R152, width=4)
 # Ours, for laptops: ResNet-26, and about 100 k parameters for 32-pixel images.
-register("bit_r26x1", _BIT, blocks=(2, 2, 2, 2), width=1)
+register("bit_r26x1", BIT, blocks=(2, 2, 2, 2), width=1)
 register(
-    "bit_tiny", _BIT, blocks=(1, 1, 1), width=0.25, groups=8, stem="strided"
+    "bit_tiny", BIT, blocks=(1, 1, 1), width=0.25, groups=8, stem="strided"
+)
+
+# width, depth, heads, mlp_width.  B, L and H: arXiv 2010.11929, table 1; Ti and
+# S: arXiv 2106.10270 (the official code has all of them).
+_VITS = {
+    "ti": (192, 12, 3, 768),
+    "s": (384, 12, 6, 1536),
+    "b": (768, 12, 12, 3072),
+    "l": (1024, 24, 16, 4096),
+    "h": (1280, 32, 16, 5120),
+}
+# Those with released weights.
+for _size, _patch in (
+    ("ti", 16),
+    ("s", 32),
+    ("s", 16),
+    ("b", 32),
+    ("b", 16),
+    ("l", 32),
+    ("l", 16),
+    ("h", 14),
+):
+    _width, _depth, _heads, _inner = _VITS[_size]
+    register(
+        f"vit_{_size}{_patch}",
+        VIT,
+        patch=_patch,
+        width=_width,
+        depth=_depth,
+        heads=_heads,
+        mlp_width=_inner,
+        image_size=224,
+        pool="token",
+    )
+# width, depth, tokens_mlp_width, channels_mlp_width: arXiv 2105.01601, table 1.
+_MIXERS = {
+    "s": (512, 8, 256, 2048),
+    "b": (768, 12, 384, 3072),
+    "l": (1024, 24, 512, 4096),
+}
+for _size, _patch in (("s", 32), ("s", 16), ("b", 32), ("b", 16), ("l", 16)):
+    _width, _depth, _tokens, _inner = _MIXERS[_size]
+    register(
+        f"mixer_{_size}{_patch}",
+        MIXER,
+        patch=_patch,
+        width=_width,
+        depth=_depth,
+        tokens_mlp_width=_tokens,
+        channels_mlp_width=_inner,
+        image_size=224,
+    )
+# Ours, for laptops: 32-pixel images, as many parameters as bit_tiny.
+register(
+    "vit_tiny",
+    VIT,
+    patch=4,
+    width=64,
+    depth=4,
+    heads=4,
+    mlp_width=128,
+    image_size=32,
+    pool="mean",
+)
+register(
+    "mixer_tiny",
+    MIXER,
+    patch=4,
+    width=64,
+    depth=6,
+    tokens_mlp_width=64,
+    channels_mlp_width=192,
+    image_size=32,
 )

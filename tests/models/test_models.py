@@ -33,7 +33,7 @@ BLOCKS = {
     "bit_r152x4": (3, 8, 36, 3),
 }
 # What is cheap enough to be run here; the others share its code.
-SMALL = [name for name in models.names() if name.endswith("_tiny")]
+SMALL = [n for n in models.names(models.BIT) if n.endswith("_tiny")]
 
 
 @functools.cache

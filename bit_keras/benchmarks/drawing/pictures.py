@@ -4,9 +4,11 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import matplotlib
 import matplotlib.axes
+import matplotlib.axis
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -121,10 +123,15 @@ def _draw_axes(
     panel.set_title(axes.title, fontsize=10)
     panel.set_xlabel(axes.x_label)
     panel.set_ylabel(axes.y_label)
-    if axes.x_log:
-        panel.set_xscale("log")
-    if axes.y_log:
-        panel.set_yscale("log")
+    for log, scale, axis in (
+        (axes.x_log, panel.set_xscale, panel.xaxis),
+        (axes.y_log, panel.set_yscale, panel.yaxis),
+    ):
+        if log:
+            scale("log")
+            # Powers of ten are written as formulas otherwise.
+            axis.set_major_formatter(_plain)
+            axis.set_minor_formatter(partial(_between, axis))
     if axes.x_range:
         panel.set_xlim(axes.x_range)
     if axes.y_range:
@@ -140,6 +147,17 @@ def _draw_axes(
         top.set_xticks(*zip(*axes.x_top, strict=True), rotation=40, ha="left")
         top.set_xlabel(axes.x_top_label)
         top.minorticks_off()
+
+
+def _plain(value: float, _: int) -> str:
+    return f"{value:g}"
+
+
+def _between(axis: matplotlib.axis.Axis, value: float, _: int) -> str:
+    """Labels 2 and 5 between powers of ten, where there is room."""
+    low, high = axis.get_view_interval()
+    round_ones = f"{value:e}"[0] in "25"
+    return f"{value:g}" if round_ones and high < 300 * low else ""
 
 
 def _draw_series(

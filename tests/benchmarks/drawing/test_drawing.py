@@ -102,6 +102,18 @@ def test_the_files_show_something_and_keep_their_texts():
     assert made == pictures.pictures(PLOT, colours([PLOT]))
 
 
+def test_logarithmic_scales_are_written_as_numbers():
+    axes = [
+        Axes(series=(Series(x=[1, 2], y=y),), y_log=True)
+        for y in ([0.2, 0.9], [1e-4, 1e4])
+    ]
+    made = pictures.pictures(Plot(axes=tuple(axes)), {})
+    tree = xml.etree.ElementTree.fromstring(made["svg"])
+    texts = {element.text for element in tree.iter()}
+    assert {"0.2", "0.5", "0.01", "100"} <= texts
+    assert not any("mathdefault" in (text or "") for text in texts)
+
+
 def test_labels_have_the_same_colour_in_all_plots():
     again = Plot(axes=(Axes(series=(Series(x=[0], y=[0], label="new"),)),))
     palette = colours([PLOT, again])
