@@ -24,6 +24,24 @@ from bit_keras.stops import Interrupted, NotFiniteError
 _COMMANDS = {
     "fewshot": ("fewshot_command", "accuracy from a few images per class"),
     "vtab": ("vtab", "VTAB-1k: 19 tasks of 1000 training images"),
+    "objectnet": ("objectnet_command", "top-1 and top-5 on ObjectNet"),
+    "robustness": (
+        "robustness_command",
+        "what is left of the accuracy when images change",
+    ),
+    "calibration": (
+        "calibration_command",
+        "how honest a model's probabilities are",
+    ),
+    "duplicates": (
+        "duplicates_command",
+        "test images that the upstream images contain",
+    ),
+    "saturation": (
+        "saturation_command",
+        "what downstream error becomes as upstream error goes to zero",
+    ),
+    "scaling": ("scaling_command", "error over examples seen, extrapolated"),
     "tasks": ("tasks_command", "lists the tasks, and where their data are"),
     "results": ("results_command", "filters and averages measured rows"),
     "report": ("report", "draws measured rows as one HTML page"),
@@ -33,6 +51,8 @@ _SPEED = {
     "export": "what an export costs, and how fast it runs",
     "fewshot": "the linear probe against one decomposition per fit",
     "extraction": "feature extraction against the bare model",
+    "duplicates": "near-duplicates among a million images",
+    "saturation": "fits of the law, with intervals",
 }
 
 
@@ -43,9 +63,9 @@ def usage() -> str:
     'usage: python -m bit_keras.benchmarks NAME [...]'
     """
     lines = ["usage: python -m bit_keras.benchmarks NAME [...]", ""]
-    lines += [f"  {name:10} {text}" for name, (_, text) in _COMMANDS.items()]
-    lines += [f"  {'speed':10} timings, as ratios measured in one run:"]
-    lines += [f"    {name:10} {text}" for name, text in _SPEED.items()]
+    lines += [f"  {name:11} {text}" for name, (_, text) in _COMMANDS.items()]
+    lines += [f"  {'speed':11} timings, as ratios measured in one run:"]
+    lines += [f"    {name:11} {text}" for name, text in _SPEED.items()]
     lines += ["", "NAME --help says more of each."]
     return "\n".join(lines)
 

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 # Benchmark -> module with `panels(frame)`; what is not here is drawn as
 # sections: one plot of medians for each protocol and metric.
-_PANELS: dict[str, str] = {}
+_PANELS = {
+    "objectnet": "objectnet_panels",
+    "robustness": "robustness_panels",
+    "corruptions": "corruptions_panels",
+    "calibration": "calibration_panels",
+    "ood": "calibration_panels",
+    "duplicates": "duplicates_panels",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +70,9 @@ def write(frame: "pd.DataFrame", out: str | os.PathLike) -> Path:
     drawn = frame["benchmark"].isin(_PANELS)
     parts = sections(frame[~drawn])
     panels = [panel(part) for part in parts]
-    for name, module in _PANELS.items():
-        rows = frame[frame["benchmark"] == name]
+    for module in dict.fromkeys(_PANELS.values()):
+        names = [name for name, its in _PANELS.items() if its == module]
+        rows = frame[frame["benchmark"].isin(names)]
         if len(rows):
             made = importlib.import_module(f"bit_keras.benchmarks.{module}")
             panels += made.panels(rows)

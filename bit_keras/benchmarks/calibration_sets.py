@@ -1,0 +1,172 @@
+"""The splits that calibration is measured on, and those it is fitted on."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bit_keras.benchmarks import task_data, temperature
+from bit_keras.benchmarks.backbone import is_weights
+from bit_keras.benchmarks.predictions import Predictions
+from bit_keras.benchmarks.tasks import Task
+from bit_keras.data.sources import Source
+from bit_keras.data.splits import slice_split
+from bit_keras.export import handles, manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split, and what the model says of it once somebody asks.
+
+    Attributes:
+        name: As shown in the column "task".
+        group: Of the task.
+        source: The images.
+        predict: Runs the model over them.
+    """
+
+    name: str
+    group: str | None
+    source: Source
+    predict: Callable[[], Predictions]
+
+    @property
+    def title(self) -> str:
+        """For messages: "mnist test"."""
+        return f"{self.name} {self.source.split}"
+
+    @functools.cached_property
+    def found(self) -> Predictions:
+        """Logits, labels and ids."""
+        return self.predict()
+
+
+def check_same_classes(
+    name: str, classes: Sequence[str], other: str, others: Sequence[str]
+) -> str:
+    """Checks that labels of two tasks mean the same classes.
+
+    Datasets spell names differently, so different names are legal, as long as
+    no class has another number.
+
+    Args:
+        name: Of the task.
+        classes: Its class names.
+        other: Name of the other task.
+        others: Class names of that.
+
+    Returns:
+        What to look at: the first names that differ, or "".
+
+    Raises:
+        ValueError: If their numbers differ, or those of a class.
+
+    Example:
+
+    >>> check_same_classes("a", ("cat", "dog"), "b", ("dog", "cat"))
+    Traceback (most recent call last):
+    ValueError: b cannot be a shift of a: class "cat" is 1 there and 0 here.
+    >>> check_same_classes("a", ("plane", "car"), "b", ("aeroplane", "car"))
+    'class 0 is "plane" in a and "aeroplane" in b'
+    """
+    refused = f"{other} cannot be a shift of {name}: "
+    if len(classes) != len(others):
+        raise ValueError(
+            f"{refused}it has {len(others)} classes, {name} has {len(classes)}."
+        )
+    place = {word: label for label, word in enumerate(others)}
+    for label, word in enumerate(classes):
+        if place.get(word, label) != label:
+            raise ValueError(
+                f'{refused}class "{word}" is {place[word]} there and {label} '
+                "here."
+            )
+    for label, (ours, theirs) in enumerate(zip(classes, others, strict=True)):
+        if ours != theirs:
+            return (
+                f'class {label} is "{ours}" in {name} and "{theirs}" in {other}'
+            )
+    return ""
+
+
+def open_validation(
+    task: Task, split: str | None, data_dir: str | None
+) -> Source | None:
+    """Opens the split that a task's temperature is fitted on.
+
+    Args:
+        task: Of the temperature.
+        split: In TFDS's syntax; None: what VTAB chooses hyperparameters on.
+        data_dir: Folder of TFDS data; None: TFDS's default.
+
+    Returns:
+        The images; None if nobody says which.
+
+    Raises:
+        ValueError: For a split that no temperature may be fitted on, or that
+            is not there.
+
+    Example:
+
+    >>> task = Task(name="a", dataset="digits", train="train", test="test")
+    >>> open_validation(task, "train[:100]", None).num_examples
+    100
+    """
+    if split is None and task.val200 is None:
+        return None
+    if split is not None:
+        temperature.check_split(task, split)
+        task = dataclasses.replace(task, val200=split)
+    return task_data.open_split(task, "val200", data_dir)
+
+
+def trained_on(
+    handle: str, task: Task, validation: Source, data_dir: str | None
+) -> int:
+    """Counts the validation images that an export was trained on.
+
+    By the dataset and split in its model.json; what its backbone was
+    pre-trained on before is not known there.
+
+    Args:
+        handle: That the model was opened from.
+        task: Whose validation split it is.
+        validation: That split.
+        data_dir: Folder of TFDS data; None: TFDS's default.
+
+    Returns:
+        The number; 0 also if it is not known.
+    """
+    if is_weights(handle):
+        return 0
+    directory = Path(handles.resolve(handle))
+    if not (directory / manifest.FILE).exists():
+        return 0
+    card = manifest.read(directory)
+    if not card.recipe or not card.data:
+        return 0
+    trained = card.recipe.get("data", {}).get("dataset", "")
+    split = card.data.get("train", {}).get("split")
+    same = validation.name.split(":")[0] == trained.split(":")[0]
+    if not same or not split:
+        return 0
+    return _overlap(task, split, validation.split, data_dir)
+
+
+def _overlap(task: Task, one: str, other: str, data_dir: str | None) -> int:
+    """Counts the examples that two splits of a task's dataset share."""
+    words = {
+        part.partition("[")[0].strip() for part in f"{one}+{other}".split("+")
+    }
+    lengths = {}
+    for word in words:
+        whole = dataclasses.replace(task, val200=word)
+        opened = task_data.open_split(whole, "val200", data_dir)
+        lengths[word] = [opened.num_examples]
+    places = [slice_split(task.dataset, spec, lengths) for spec in (one, other)]
+    return sum(
+        max(0, min(end, last) - max(first, start))
+        for word, first, end in places[0]
+        for key, start, last in places[1]
+        if key == word
+    )
