@@ -1,0 +1,190 @@
+"""What the columns of a table mean, and accuracies read from them."""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bit_keras.benchmarks.results import did_you_mean
+
+Quantity = Literal["accuracy", "error"]
+Unit = Literal["fraction", "percent"]
+
+# A column is in percent if more of its values than this exceed 1; fewer are
+# taken for mistakes in a column of fractions.
+_PERCENT_SHARE = 0.1
+_ERROR_NAMES = ("err", "error", "loss")
+_THOUSANDS = r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Names of the columns of a table that has one model's number per row.
+
+    Attributes:
+        upstream: Upstream accuracy or error.
+        downstream: Downstream accuracy or error; several columns are one task
+            each, called as the column is.
+        model: What tells models apart, together; (): every row is a model.
+        task: Downstream task, if there is a column for it.
+        shots: Downstream training images per class.
+        family: Architecture family.
+        size: Parameters of the model.
+        data: Images pre-trained on.
+        epochs: Passes over them.
+        endpoint: Layer that was probed.
+        keep: Further columns to take along; they tell points apart.
+        upstream_is: "accuracy" or "error"; None: by the column's name.
+        downstream_is: The same of the downstream columns.
+        upstream_unit: "fraction" or "percent"; None: by the values.
+        downstream_unit: The same of the downstream columns.
+
+    Raises:
+        ValueError: For no downstream column, or several and a task column.
+    """
+
+    upstream: str
+    downstream: tuple[str, ...]
+    model: tuple[str, ...] = ()
+    task: str | None = None
+    shots: str | None = None
+    family: str | None = None
+    size: str | None = None
+    data: str | None = None
+    epochs: str | None = None
+    endpoint: str | None = None
+    keep: tuple[str, ...] = ()
+    upstream_is: Quantity | None = None
+    downstream_is: Quantity | None = None
+    upstream_unit: Unit | None = None
+    downstream_unit: Unit | None = None
+
+    def __post_init__(self) -> None:
+        if not self.downstream:
+            raise ValueError("downstream must name a column; got none.")
+        if self.task is not None and len(self.downstream) > 1:
+            raise ValueError(
+                f'task "{self.task}" and {len(self.downstream)} downstream '
+                "columns: a table has either a column of tasks or a column "
+                "per task. Leave out one of the two."
+            )
+
+    def check(self, known: Iterable[str]) -> None:
+        """Raises a ValueError for a column that the table does not have.
+
+        >>> Columns(upstream="top1", downstream=("v2",)).check(["top_1", "v2"])
+        Traceback (most recent call last):
+        ValueError: upstream: there is no column "top1". Did you mean "top_1"?
+        Columns: top_1, v2.
+        """
+        known = list(known)
+        for field in dataclasses.fields(self):
+            if field.name.endswith(("_is", "_unit")):
+                continue
+            names = getattr(self, field.name)
+            for name in (names,) if isinstance(names, str) else names or ():
+                if name not in known:
+                    raise ValueError(
+                        f'{field.name}: there is no column "{name}".'
+                        f"{did_you_mean(name, known)} Columns: "
+                        f"{', '.join(known)}."
+                    )
+
+
+def numbers(values: pd.Series) -> pd.Series:
+    """Returns a column as floats; NaN where there is no number.
+
+    Commas are read where they group thousands, and nowhere else.
+
+    Example:
+
+    >>> numbers(pd.Series(["1,013.01", "0,5", "7"])).tolist()
+    [1013.01, nan, 7.0]
+    """
+    if pd.api.types.is_numeric_dtype(values):
+        return values.astype(float)
+    text = values.astype("string").str.strip()
+    grouped = text.str.fullmatch(_THOUSANDS).fillna(False)
+    text = text.where(~grouped, text.str.replace(",", ""))
+    return pd.to_numeric(text, errors="coerce").astype(float)
+
+
+def quantity(name: str) -> Quantity:
+    """Returns what a column of this name holds.
+
+    >>> quantity("top1_err"), quantity("Loss"), quantity("imagenet")
+    ('error', 'error', 'accuracy')
+    """
+    words = re.split(r"[^a-z]+", name.lower())
+    wrong = any(word.endswith(_ERROR_NAMES) for word in words)
+    return "error" if wrong else "accuracy"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Accuracies:
+    """A column of accuracies.
+
+    Attributes:
+        values: Fractions in [0, 1]; NaN where there is none.
+        reasons: Why there is none; "" where there is one.
+        note: How the column was read, for a person.
+    """
+
+    values: pd.Series
+    reasons: pd.Series
+    note: str
+
+
+def read_accuracies(
+    column: pd.Series,
+    name: str,
+    is_: Quantity | None = None,
+    unit: Unit | None = None,
+) -> Accuracies:
+    """Reads a column of accuracies or errors, fractions or percent.
+
+    A column is in percent if more than a tenth of its values exceed 1.
+
+    Args:
+        column: Of numbers, or of text.
+        name: Of the column.
+        is_: What it holds; None: error if the name says err, error or loss.
+        unit: None: by the values.
+
+    Example:
+
+    >>> read = read_accuracies(pd.Series([25, 20.5, 300]), "top1_err")
+    >>> read.values.tolist(), read.reasons[2]
+    ([0.75, 0.795, nan], 'top1_err is 300, outside 0..100')
+    >>> read.note
+    'top1_err: error in percent (by its name and values)'
+    """
+    raw = numbers(column)
+    found = raw[np.isfinite(raw)]
+    above = float((found > 1).mean()) if len(found) else 0.0
+    guessed = [
+        what
+        for what, given in (("name", is_), ("values", unit))
+        if given is None
+    ]
+    is_ = is_ or quantity(name)
+    unit = unit or ("percent" if above > _PERCENT_SHARE else "fraction")
+    top = 100 if unit == "percent" else 1
+    reasons = pd.Series("", column.index, dtype=object)
+    outside = ~raw.between(0, top)
+    reasons[outside] = [
+        f"{name} is {value:g}, outside 0..{top}" for value in raw[outside]
+    ]
+    absent = column.isna()
+    reasons[raw.isna()] = [
+        f'{name} is "{value}", not a number' for value in column[raw.isna()]
+    ]
+    reasons[absent] = f"no {name}"
+    values = (raw / top).where(~outside)
+    note = f"{name}: {is_} in {unit}s".replace("percents", "percent")
+    if guessed:
+        note += f" (by its {' and '.join(guessed)})"
+    return Accuracies(1 - values if is_ == "error" else values, reasons, note)
