@@ -82,7 +82,8 @@ def add_tasks_file(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help='own tasks: a list of {"name", "dataset", "train", "test", '
         '"label", "group", "num_classes"} (the last three optional); dataset '
-        "is a TFDS name, digits or shapes, train and test are its slices",
+        "is a TFDS name, digits, shapes, or a folder of images or CSV file; "
+        "train and test are its slices",
     )
 
 

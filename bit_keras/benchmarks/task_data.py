@@ -10,7 +10,7 @@ from bit_keras.benchmarks.task_status import (
     versions_on_disk,
 )
 from bit_keras.benchmarks.tasks import Task
-from bit_keras.data.prepared import BUILTIN, root
+from bit_keras.data.prepared import BUILTIN, is_folder, root
 from bit_keras.data.sources import Source, open_source
 from bit_keras.data.tfds_source import Rule, open_tfds
 from bit_keras.recipe import did_you_mean
@@ -63,7 +63,7 @@ def _spec(task: Task, split: str) -> str:
 
 
 def _open(task: Task, spec: str, data_dir: str | None) -> Source:
-    if task.dataset in BUILTIN:
+    if task.dataset in BUILTIN or is_folder(task.dataset):
         return open_source(task.dataset, spec, label=task.label)
     try:
         return open_tfds(

@@ -12,6 +12,7 @@ from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.prepared import (
     BUILTIN,
     NAME,
+    is_folder,
     manual_download,
     prepare_command,
     root,
@@ -77,7 +78,7 @@ def status(
     >>> [status(tasks.get(t), "no_such_folder") for t in ("dtd", "imagenet")]
     ['downloadable', 'manual']
     """
-    if task.dataset in BUILTIN:
+    if task.dataset in BUILTIN or is_folder(task.dataset):
         return "present"
     if accepted(task, versions_on_disk(task, data_dir)):
         return "present"

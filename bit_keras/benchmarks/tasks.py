@@ -24,7 +24,8 @@ class Task:
 
     Attributes:
         name: How the task is called on the command line and in results.
-        dataset: TFDS `name[/config]`; a user's may end in `:version`.
+        dataset: TFDS `name[/config]`; a user's may end in `:version`, or be
+            the path of a folder of images or CSV file.
         versions: TFDS versions that give these examples; (): any.
         train: Split to learn from, in TFDS's syntax.
         test: Split to measure on.

@@ -13,7 +13,12 @@ from bit_keras.recipe import did_you_mean
 # Key -> (whether it must be there, type, what is legal).
 _KEYS = {
     "name": (True, str, "letters, digits, and . _ -"),
-    "dataset": (True, str, "a TFDS name[/config][:version]"),
+    "dataset": (
+        True,
+        str,
+        "a TFDS name[/config][:version], or the path of a folder of images or "
+        "a CSV file",
+    ),
     "train": (True, str, "a TFDS split such as train[:80%]"),
     "test": (True, str, "a TFDS split such as train[80%:]"),
     "label": (False, str, "the name of a feature"),
@@ -24,7 +29,8 @@ _BOUND = r"\s*(-?\d+(%|shard)?)?\s*"
 _PART = rf"\s*\w+(\[{_BOUND}:{_BOUND}\](\(\w+\))?)?\s*"
 _PATTERNS = {
     "name": r"[\w.-]+",
-    "dataset": NAME.pattern,
+    # What is no name can only be a path.
+    "dataset": rf"{NAME.pattern}|.*[/\\].*|.*\.csv",
     "train": rf"{_PART}(\+{_PART})*",
     "test": rf"{_PART}(\+{_PART})*",
     "label": r".*\S.*",
@@ -38,10 +44,12 @@ def from_json(path: str | os.PathLike) -> tuple[Task, ...]:
     """Reads tasks from a JSON file.
 
     Args:
-        path: A list of objects with the keys "name", "dataset" (TFDS
-            `name[/config][:version]`), "train" and "test" (splits with
-            slices), and, if need be, "label" (default "label"), "group", and
-            "num_classes" (makes a plain integer feature legal as label).
+        path: A list of objects with the keys "name"; "dataset" (TFDS
+            `name[/config][:version]`, "digits", "shapes", or the path of a
+            folder of images or CSV file, as for training); "train" and "test"
+            (splits with slices); and, if need be, "label" (default "label"),
+            "group", and "num_classes" (makes a plain integer feature legal as
+            label).
 
     Returns:
         The tasks, in the file's order.

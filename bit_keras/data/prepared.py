@@ -121,3 +121,34 @@ manual_dir: Get a.tar.'
         f" First download by hand, into {folder}/downloads/manual, which TFDS "
         f"calls manual_dir: {' '.join(words.split())[:400]}"
     )
+
+
+def is_folder(dataset: str) -> bool:
+    """Whether `dataset` is a directory or a CSV file.
+
+    Args:
+        dataset: What the user typed.
+
+    Returns:
+        True for an existing directory or .csv file, False for a name.
+
+    Raises:
+        FileNotFoundError: For what can only be a path, but does not exist.
+
+    Example:
+
+    >>> is_folder("cifar10")
+    False
+    """
+    path = os.path.expanduser(dataset)
+    is_csv = path.lower().endswith(".csv")
+    if os.path.isdir(path) or (is_csv and os.path.isfile(path)):
+        return True
+    # TFDS names have one slash at most.
+    deep = dataset.count("/") > 1
+    if is_csv or deep or dataset.startswith((".", "~", os.sep)):
+        raise FileNotFoundError(
+            f'dataset: there is no folder or CSV file "{dataset}" (looked for '
+            f"{os.path.abspath(path)})."
+        )
+    return False

@@ -6,13 +6,12 @@ one step.
 """
 
 import dataclasses
-import os
 import re
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from bit_keras.data.prepared import BUILTIN
+from bit_keras.data.prepared import BUILTIN, is_folder
 
 # Images looked at to estimate the size of images that vary in size.
 _PROBE = 64
@@ -206,35 +205,6 @@ def split_names(dataset: str, data_dir: str | None = None) -> tuple[str, ...]:
     from bit_keras.data.tfds_source import tfds_splits
 
     return tfds_splits(dataset, data_dir)
-
-
-def is_folder(dataset: str) -> bool:
-    """Whether `dataset` is a directory or a CSV file.
-
-    Args:
-        dataset: What the user typed.
-
-    Returns:
-        True for an existing directory or .csv file, False for a name.
-
-    Raises:
-        FileNotFoundError: For what can only be a path, but does not exist.
-
-    Example:
-
-    >>> is_folder("cifar10")
-    False
-    """
-    path = os.path.expanduser(dataset)
-    is_csv = path.lower().endswith(".csv")
-    if os.path.isdir(path) or (is_csv and os.path.isfile(path)):
-        return True
-    if is_csv or dataset.startswith((".", "~", os.sep)):
-        raise FileNotFoundError(
-            f'dataset: there is no folder or CSV file "{dataset}" (looked for '
-            f"{os.path.abspath(path)})."
-        )
-    return False
 
 
 def fetch_from(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image
 
-from bit_keras.benchmarks import tasks
+from bit_keras.benchmarks import task_status, tasks
 from bit_keras.benchmarks.task_data import open_split
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.benchmarks.tasks_file import from_json
@@ -336,3 +337,23 @@ def test_a_tasks_file_of_real_images(mini, tmp_path):
     assert np.bincount(labels).max() / len(labels) == pytest.approx(
         0.39, abs=5e-4
     )
+
+
+def test_a_folder_of_images_is_a_task(tmp_path):
+    for split, shades in (("train", (0, 50)), ("test", (100,))):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "mine" / split / name
+            folder.mkdir(parents=True)
+            for shade in shades:
+                Image.new("L", (8, 8), shade).save(folder / f"{shade}.png")
+    entry = {"name": "mine", "dataset": str(tmp_path / "mine")}
+    entry |= {"train": "train", "test": "test"}
+    (tmp_path / "tasks.json").write_text(json.dumps([entry]))
+    (task,) = from_json(tmp_path / "tasks.json")
+    assert task_status.status(task, None) == "present"
+    source = open_split(task, "test")
+    assert source.class_names == ("cat", "dog")
+    assert [int(e["label"]) for e in source.read()] == [0, 1]
+    gone = dataclasses.replace(task, dataset=str(tmp_path / "gone" / "away"))
+    with pytest.raises(FileNotFoundError, match="no folder or CSV file"):
+        task_status.status(gone, None)
