@@ -1,0 +1,254 @@
+"""A fitted saturation law: its parameters, how sure they are, and a verdict."""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import numpy as np
+
+from bit_keras.benchmarks.saturation import bootstrap, identifiability
+from bit_keras.benchmarks.saturation.hull import Part
+from bit_keras.benchmarks.saturation.projection import ALPHA_BOUNDS
+
+On = Literal["hull", "rising", "all"]
+# The part of the hull that is fitted.
+PARTS: dict[str, Part] = {"hull": "full", "rising": "rising"}
+NAMES = ("k", "alpha", "e_ir")
+_DESCRIPTIONS = {
+    "hull": "the full upper hull",
+    "rising": "the rising part of the upper hull",
+    "all": "all points",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The law e_DS = k e_US^alpha + e_IR.
+
+    Attributes:
+        k: Factor.
+        alpha: Exponent.
+        e_ir: Irreducible error: downstream error at upstream error 0.
+        loss: Sum of squared residuals of what it was fitted to.
+    """
+
+    k: float
+    alpha: float
+    e_ir: float
+    loss: float
+
+    def predict(self, upstream_error: np.ndarray) -> np.ndarray:
+        """Returns the downstream error that the law says."""
+        return self.k * np.asarray(upstream_error) ** self.alpha + self.e_ir
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Fit(Parameters):
+    """A fitted law, and what it was fitted to.
+
+    Attributes:
+        on: "hull" (the full one), "rising" or "all".
+        densify: Points along the hull; None: its vertices.
+        vertices: Of the hull; None for a fit to all points.
+        e_ir_max: Upper bound of e_IR.
+        released: The fit with e_IR up to 1.
+        upstream_error: Of all models, `(models,)`.
+        downstream_error: Of all models, `(models,)`.
+        fitted_upstream: Upstream errors of the points fitted.
+        fitted_downstream: Downstream errors of the points fitted.
+        groups: Number of each model's group, `(models,)`.
+        resamples: Refits behind the intervals.
+        seed: Of the resampling.
+    """
+
+    on: On
+    densify: int | None
+    vertices: int | None
+    e_ir_max: float
+    released: Parameters
+    upstream_error: np.ndarray
+    downstream_error: np.ndarray
+    fitted_upstream: np.ndarray
+    fitted_downstream: np.ndarray
+    groups: np.ndarray
+    resamples: int
+    seed: int
+
+    @property
+    def params(self) -> dict[str, float]:
+        """The parameters by name: k, alpha and e_ir."""
+        return {name: getattr(self, name) for name in NAMES}
+
+    @property
+    def saturation_value(self) -> float:
+        """Downstream accuracy where upstream accuracy is 1: 1 - e_IR."""
+        return 1 - self.e_ir
+
+    @property
+    def n(self) -> int:
+        """The number of models given."""
+        return len(self.upstream_error)
+
+    @property
+    def space(self) -> str:
+        """Errors are compared as they are: "linear"."""
+        return "linear"
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """The least and the largest value of each parameter."""
+        return {
+            "k": (0.0, np.inf),
+            "alpha": ALPHA_BOUNDS,
+            "e_ir": (0.0, self.e_ir_max),
+        }
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """Downstream errors fitted, less what the law says."""
+        return self.fitted_downstream - self.predict(self.fitted_upstream)
+
+    @functools.cached_property
+    def covariance(self) -> np.ndarray:
+        """Covariance of k, alpha and e_IR, `(3, 3)`, if errors are normal.
+
+        NaN where a parameter is at a bound or there are 3 points or fewer.
+        """
+        x = self.fitted_upstream
+        power = x**self.alpha
+        log = np.log(x, out=np.zeros_like(x), where=x > 0)
+        slopes = np.stack([power, self.k * power * log, np.ones_like(x)])
+        free = [
+            low < value < high
+            for value, (low, high) in zip(
+                self.params.values(), self.bounds.values(), strict=True
+            )
+        ]
+        covariance = np.full((3, 3), np.nan)
+        information = slopes[free] @ slopes[free].T
+        if len(x) > 3 and np.linalg.matrix_rank(information) == sum(free):
+            variance = self.loss / (len(x) - 3)
+            inside = variance * np.linalg.inv(information)
+            covariance[np.ix_(free, free)] = inside
+        return covariance
+
+    @functools.cached_property
+    def refits(self) -> np.ndarray:
+        """k, alpha and e_IR of each refit, `(resamples, 3)`; see `bootstrap`.
+
+        They let go of the upper bound of e_IR: how low the lowest of some
+        errors is says little about how well the end of the law is known.
+
+        Raises:
+            ValueError: If the law has no resamples, or there is one group.
+        """
+        how = {"resamples": self.resamples, "seed": self.seed}
+        if not self.resamples:
+            raise ValueError(
+                "resamples must be positive for intervals; got 0. Fit with "
+                "SaturationLaw(resamples=1000)."
+            )
+        if self.groups.max() == 0:
+            raise ValueError(
+                "groups must be two or more for intervals; got one, of "
+                f"{self.n} models."
+            )
+        data = self.upstream_error, self.downstream_error, self.groups
+        if self.on == "all":
+            return bootstrap.refit_points(*data, **how)
+        return bootstrap.refit_hulls(*data, PARTS[self.on], self.densify, **how)
+
+    def confidence_interval(
+        self, level: float = 0.95
+    ) -> dict[str, tuple[float, float]]:
+        """Returns lower and upper ends by name; `bootstrap` says of what.
+
+        Args:
+            level: How much of what could be is inside.
+
+        Returns:
+            Of k, alpha, e_ir and saturation_value. The fit is always inside.
+
+        Raises:
+            ValueError: As `refits`, or if `level` is not between 0 and 1.
+        """
+        released = [getattr(self.released, name) for name in NAMES]
+        low, high = self._interval(np.array(released), self.refits, level)
+        fitted = np.array(list(self.params.values()))
+        low, high = np.minimum(low, fitted), np.maximum(high, fitted)
+        ends = {
+            name: (float(low[i]), float(high[i]))
+            for i, name in enumerate(NAMES)
+        }
+        lowest, highest = ends["e_ir"]
+        return ends | {"saturation_value": (1 - highest, 1 - lowest)}
+
+    def predict_interval(
+        self, upstream_error: np.ndarray, level: float = 0.95
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the interval of the law itself at each upstream error.
+
+        Raises:
+            ValueError: As `confidence_interval`.
+        """
+        x = np.asarray(upstream_error, float)
+        k, alpha, e_ir = (self.refits[:, [i]] for i in range(3))
+        curves = k * x.ravel() ** alpha + e_ir
+        centre = self.released.predict(x.ravel())
+        low, high = self._interval(centre, curves, level)
+        fitted = self.predict(x)
+        return (
+            np.minimum(low.reshape(x.shape), fitted),
+            np.maximum(high.reshape(x.shape), fitted),
+        )
+
+    def _interval(self, estimate, refits, level):
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1; got {level}.")
+        if self.on == "all":
+            return bootstrap.percentiles(refits, level)
+        return bootstrap.around(estimate, refits, level)
+
+    @functools.cached_property
+    def verdict(self) -> tuple[str, ...]:
+        """Why the parameters are not identified; () if they are."""
+        return identifiability.reasons(self)
+
+    @property
+    def identified(self) -> bool:
+        """Whether the parameters mean something."""
+        return not self.verdict
+
+    def summary(self) -> str:
+        """Returns a few lines for a person; no numbers if not identified.
+
+        Example:
+
+        >>> from bit_keras.benchmarks.saturation.law import SaturationLaw
+        >>> upstream = np.linspace(0.4, 0.9, 9)
+        >>> print(SaturationLaw().fit(upstream, upstream / 2).summary())
+        e_DS = k e_US^alpha + e_IR on the full upper hull
+        9 models, 2 vertices; least squares in linear space, e_IR <= 0.2
+        not identified: 2 hull vertices; three parameters need 6 or more
+        """
+        lines = [f"e_DS = k e_US^alpha + e_IR on {_DESCRIPTIONS[self.on]}"]
+        points = f"{self.n} models"
+        if self.vertices is not None:
+            points += f", {self.vertices} vertices"
+        if self.densify is not None:
+            points += f", {self.densify} points along it"
+        lines.append(
+            f"{points}; least squares in linear space, "
+            f"e_IR <= {self.e_ir_max:.3g}"
+        )
+        lines += [f"not identified: {reason}" for reason in self.verdict]
+        if not self.identified:
+            return "\n".join(lines)
+        numbers = self.params | {"saturation_value": self.saturation_value}
+        ends = self.confidence_interval() if self.resamples else {}
+        for name, value in numbers.items():
+            line = f"{name.replace('_', ' ')}: {value:.4g}"
+            if name in ends:
+                line += " (95 %: {:.4g} to {:.4g})".format(*ends[name])
+            lines.append(line)
+        return "\n".join(lines)

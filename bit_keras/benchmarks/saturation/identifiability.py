@@ -1,0 +1,112 @@
+"""Whether data say what the parameters of the law are.
+
+A fit always returns three numbers. They mean something only if the data would
+have given others had the truth been another; each reason here is a way in which
+they would not. The limits are ours.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from bit_keras.benchmarks.saturation.projection import ALPHA_BOUNDS, solve
+
+if TYPE_CHECKING:
+    from bit_keras.benchmarks.saturation.fit import Fit
+
+# Two for each parameter. With 2 to 5 vertices three parameters fit anything
+# (saturation.md 9.1).
+LEAST_POINTS = 6
+# Error probability of the F tests, and of the interval that is looked at.
+SIGNIFICANCE = 0.05
+# An interval of alpha that is wider than this factor says nothing.
+WIDEST_ALPHA = 10.0
+
+
+def reasons(fit: "Fit") -> tuple[str, ...]:
+    """Returns why a fit is not identified; nothing if it is.
+
+    The refits of its bootstrap are looked at only if nothing cheaper is found.
+    """
+    return tuple(
+        _too_few(fit) or _degenerate(fit) or _tested(fit) or _resampled(fit)
+    )
+
+
+def _too_few(fit: "Fit") -> list[str]:
+    count, what = fit.vertices, "hull vertices"
+    if count is None:
+        x, y = fit.fitted_upstream, fit.fitted_downstream
+        count, what = len(np.unique(np.stack([x, y]), axis=1).T), "models"
+        count = min(count, len(np.unique(x)))
+    if count >= LEAST_POINTS:
+        return []
+    return [f"{count} {what}; three parameters need {LEAST_POINTS} or more"]
+
+
+def _degenerate(fit: "Fit") -> list[str]:
+    low, high = ALPHA_BOUNDS
+    if fit.k <= 0:
+        return ["downstream error does not fall with upstream error"]
+    if fit.alpha < 1.001 * low:
+        return [f"alpha is at its lower bound, {low:g}: no exponent fits"]
+    if fit.alpha > 0.999 * high:
+        return [f"alpha is at its upper bound, {high:g}: a step, not a curve"]
+    nearest, farthest = fit.fitted_upstream.min(), fit.fitted_upstream.max()
+    seen = fit.k * (farthest**fit.alpha - nearest**fit.alpha)
+    ahead = fit.k * nearest**fit.alpha
+    if ahead > seen:
+        return [
+            f"extrapolated too far: {ahead:.3g} of downstream error are said "
+            f"to be lost beyond the best upstream error, {nearest:.3g}, more "
+            f"than the {seen:.3g} up to there"
+        ]
+    return []
+
+
+def _tested(fit: "Fit") -> list[str]:
+    """Compares the fit with that of a law with one parameter less or freer."""
+    x, y = fit.fitted_upstream, fit.fitted_downstream
+    # More points along a hull make it no surer.
+    count = fit.vertices or len(x)
+    without = solve(x, y, e_ir_max=0.0).loss[0]
+    found = []
+    if not _worse(without, fit.loss, count):
+        found.append(
+            "e_IR cannot be told from 0: without it the law fits as well"
+        )
+    if fit.e_ir >= fit.e_ir_max and _worse(fit.loss, fit.released.loss, count):
+        found.append(
+            f"e_IR is at its upper bound, the lowest downstream error "
+            f"{fit.e_ir_max:.3g}: the law would end above a model that exists, "
+            f"at {fit.released.e_ir:.3g}"
+        )
+    return found
+
+
+def _worse(loss: float, best: float, points: int) -> bool:
+    """Whether a loss is larger by more than chance, by an F test."""
+    freedom = points - 3
+    # Losses of exact fits differ by rounding only.
+    best = max(best, 1e-24 * points)
+    limit = stats.f.isf(SIGNIFICANCE, 1, freedom)
+    return (loss - best) / (best / freedom) > limit
+
+
+def _resampled(fit: "Fit") -> list[str]:
+    if not fit.resamples:
+        return []
+    intervals = fit.confidence_interval(1 - SIGNIFICANCE)
+    found = []
+    if intervals["e_ir"][0] <= 1e-6:
+        found.append(
+            "e_IR cannot be told from 0: its interval is 0 to "
+            f"{intervals['e_ir'][1]:.3g}"
+        )
+    low, high = intervals["alpha"]
+    if high > WIDEST_ALPHA * low:
+        found.append(
+            f"alpha may be anything from {low:.3g} to {high:.3g}, and k with it"
+        )
+    return found
