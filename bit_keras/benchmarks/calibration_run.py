@@ -8,6 +8,7 @@ from typing import Any
 
 from bit_keras.benchmarks import (
     calibration,
+    label_space,
     ood,
     results,
     selection,
@@ -25,7 +26,6 @@ from bit_keras.benchmarks.calibration_rows import (
 )
 from bit_keras.benchmarks.calibration_sets import (
     Split,
-    check_same_classes,
     open_validation,
     trained_on,
 )
@@ -127,9 +127,7 @@ class _Bench:
     def _shift(self, name: str, home: Split, other: Task) -> Split:
         source = task_data.open_split(other, "test", self.job.data_dir)
         classes, others = home.source.class_names, source.class_names
-        odd = check_same_classes(home.name, classes, other.name, others)
-        if odd:
-            self.say(f"warning: {odd}; are these the same?")
+        label_space.check_classes(home.name, classes, other.name, others)
         return self._split(name, other, source, home.source.num_classes)
 
     def _split(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from bit_keras.benchmarks import task_data, temperature
@@ -39,54 +39,6 @@ class Split:
     def found(self) -> Predictions:
         """Logits, labels and ids."""
         return self.predict()
-
-
-def check_same_classes(
-    name: str, classes: Sequence[str], other: str, others: Sequence[str]
-) -> str:
-    """Checks that labels of two tasks mean the same classes.
-
-    Datasets spell names differently, so different names are legal, as long as
-    no class has another number.
-
-    Args:
-        name: Of the task.
-        classes: Its class names.
-        other: Name of the other task.
-        others: Class names of that.
-
-    Returns:
-        What to look at: the first names that differ, or "".
-
-    Raises:
-        ValueError: If their numbers differ, or those of a class.
-
-    Example:
-
-    >>> check_same_classes("a", ("cat", "dog"), "b", ("dog", "cat"))
-    Traceback (most recent call last):
-    ValueError: b cannot be a shift of a: class "cat" is 1 there and 0 here.
-    >>> check_same_classes("a", ("plane", "car"), "b", ("aeroplane", "car"))
-    'class 0 is "plane" in a and "aeroplane" in b'
-    """
-    refused = f"{other} cannot be a shift of {name}: "
-    if len(classes) != len(others):
-        raise ValueError(
-            f"{refused}it has {len(others)} classes, {name} has {len(classes)}."
-        )
-    place = {word: label for label, word in enumerate(others)}
-    for label, word in enumerate(classes):
-        if place.get(word, label) != label:
-            raise ValueError(
-                f'{refused}class "{word}" is {place[word]} there and {label} '
-                "here."
-            )
-    for label, (ours, theirs) in enumerate(zip(classes, others, strict=True)):
-        if ours != theirs:
-            return (
-                f'class {label} is "{ours}" in {name} and "{theirs}" in {other}'
-            )
-    return ""
 
 
 def open_validation(

@@ -27,7 +27,8 @@ class Task:
         dataset: TFDS `name[/config]`; a user's may end in `:version`, or be
             the path of a folder of images or CSV file.
         versions: TFDS versions that give these examples; (): any.
-        train: Split to learn from, in TFDS's syntax.
+        train: Split to learn from, in TFDS's syntax; None: there is none, for
+            sets that are for evaluation only.
         test: Split to measure on.
         train800: VTAB: the part of `train` to learn from while choosing.
         val200: VTAB: the part of `train` to choose on.
@@ -46,7 +47,7 @@ class Task:
 
     name: str
     dataset: str
-    train: str
+    train: str | None
     test: str
     versions: tuple[str, ...] = ()
     train800: str | None = None

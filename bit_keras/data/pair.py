@@ -48,9 +48,19 @@ def open_sources(recipe: Recipe) -> tuple[Source, Source | None]:
     return train, evaluation
 
 
+# Folders that no other dataset has; objectnet.dev's terms.
+_OBJECTNET = {"still_camera", "mixing_salad_bowl", "bottle_stopper"}
+
+
 def _check_sources(
     recipe: Recipe, train: Source, evaluation: Source | None
 ) -> None:
+    if _OBJECTNET <= set(train.class_names):
+        raise ValueError(
+            f"{train.name} is ObjectNet, which is for evaluation only: its "
+            "licence forbids to tune the parameters of any model on it. "
+            "python -m bit_keras.benchmarks objectnet measures on it."
+        )
     if train.num_classes < 2:
         raise ValueError(
             f"{train.name} has only the class "
