@@ -111,6 +111,8 @@ def _trace(series: Series, colours: Mapping[str, str]) -> go.Scatter | go.Bar:
         "size": series.size,
         "symbol": _SYMBOLS.get(series.symbol, series.symbol),
         "opacity": 0.8,
+        # Points of several sizes have a white rim otherwise.
+        "line": {"width": 1 if series.symbol == "open" else 0},
     }
     # Thousands of points as SVG would make the page slow.
     kind = go.Scattergl if len(series.x) > 2000 else go.Scatter
@@ -152,6 +154,7 @@ def _set_axes(
     ):
         if log:
             sides["type"] = "log"
+            sides["exponentformat"] = "power"  # Not "100µ".
         if ends:
             sides["range"] = list(np.log10(ends)) if log else list(ends)
     if axes.x_ticks:

@@ -12,12 +12,17 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import curve_fit
 
+from bit_keras.benchmarks.saturation.analysis import analyse
 from bit_keras.benchmarks.saturation.bootstrap import refit_points
+from bit_keras.benchmarks.saturation.columns import Columns
 from bit_keras.benchmarks.saturation.hull import upper_hull
 from bit_keras.benchmarks.saturation.projection import ALPHA_BOUNDS
+from bit_keras.benchmarks.saturation.table import from_frame
 from bit_keras.benchmarks.speed.table import table
+from bit_keras.progress import Progress
 from bit_keras.workdir import write_atomic
 
 # Goals at full size: the least ratio, and the most seconds.
@@ -26,7 +31,10 @@ GOALS = {
     "ratio": ">= 20",
     "hull of scattered models, seconds": "<= 1",
     "hull that all models are on, seconds": "<= 1",
+    "analysis, seconds": "<= 180",
 }
+# Models, tasks and numbers of shots of the whole analysis.
+STUDY = (5000, 25, 4)
 # k, alpha and e_IR of CIFAR-100 (saturation.md 3), and the scatter of models.
 TRUTH = (0.573, 3.79, 0.100)
 _SCATTER = 0.02
@@ -45,12 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--repeats", type=int, default=3, help="rounds of timing; default 3")
     add("--quick", action="store_true", help="few models, one round")
+    add(
+        "--full",
+        action="store_true",
+        help="time the whole analysis of a large study, too",
+    )
     add("--json", metavar="FILE", help="write the figures there, too")
     args = parser.parse_args(argv)
     if args.quick:
         figures = measure(200, 100, 10, 10_000, repeats=1)
     else:
         figures = measure(1500, 1000, 100, 1_000_000, args.repeats)
+    if args.full:
+        figures |= measure_analysis(*((60, 2, 2) if args.quick else STUDY))
     goals = {} if args.quick else GOALS
     rows = [(k, f"{v:.4g}", goals.get(k, "")) for k, v in figures.items()]
     print(table(("figure", "measured", "goal"), rows))
@@ -105,6 +120,59 @@ def measure(
         "models of a hull": hull_points,
         "hull of scattered models, seconds": statistics.median(scattered),
         "hull that all models are on, seconds": statistics.median(on_hull),
+    }
+
+
+def measure_analysis(models: int, tasks: int, shots: int) -> dict[str, float]:
+    """Returns the seconds of the whole analysis, with all defaults.
+
+    Args:
+        models: Measured on every task at every number of shots.
+        tasks: Number of tasks.
+        shots: Numbers of shots.
+    """
+    x, y = synthetic_models(models)
+    rng = np.random.default_rng(0)
+    parts = [
+        pd.DataFrame(
+            {
+                "model": np.arange(models),
+                "size": 10 ** (9 - 3 * x),
+                "task": f"task{task}",
+                "shots": 2**i,
+                "upstream": x,
+                # Below the best models, as most are.
+                "downstream": y + rng.exponential(0.05, models),
+            }
+        )
+        for task in range(tasks)
+        for i in range(shots)
+    ]
+    made = from_frame(
+        pd.concat(parts, ignore_index=True),
+        Columns(
+            upstream="upstream",
+            downstream=("downstream",),
+            model=("model",),
+            task="task",
+            shots="shots",
+            size="size",
+            upstream_is="error",
+            downstream_is="error",
+        ),
+    )
+    progress = Progress(tasks * shots)
+    began = time.perf_counter()
+    try:
+        found = analyse(
+            made, tell=lambda done, _, name: progress.update(done, name)
+        )
+    finally:
+        progress.close()
+    return {
+        "points of the analysis": len(made.points),
+        "laws of the analysis": len(found.fits),
+        "analysis, seconds": time.perf_counter() - began,
     }
 
 
