@@ -24,13 +24,13 @@ from bit_keras.stops import Interrupted, NotFiniteError
 _COMMANDS = {
     "fewshot": ("fewshot_command", "accuracy from a few images per class"),
     "vtab": ("vtab", "VTAB-1k: 19 tasks of 1000 training images"),
-    "objectnet": ("objectnet_command", "top-1 and top-5 on ObjectNet"),
+    "objectnet": ("objectnet.command", "top-1 and top-5 on ObjectNet"),
     "robustness": (
-        "robustness_command",
+        "robustness.command",
         "what is left of the accuracy when images change",
     ),
     "calibration": (
-        "calibration_command",
+        "calibration.command",
         "how honest a model's probabilities are",
     ),
     "duplicates": (

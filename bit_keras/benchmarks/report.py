@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 # Benchmark -> module with `panels(frame)`; what is not here is drawn as
 # sections: one plot of medians for each protocol and metric.
 _PANELS = {
-    "objectnet": "objectnet_panels",
-    "robustness": "robustness_panels",
-    "corruptions": "corruptions_panels",
-    "calibration": "calibration_panels",
-    "ood": "calibration_panels",
+    "objectnet": "objectnet.panels",
+    "robustness": "robustness.panels",
+    "corruptions": "corruptions.panels",
+    "calibration": "calibration.panels",
+    "ood": "calibration.panels",
     "duplicates": "duplicates_panels",
 }
 

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from bit_keras.benchmarks import selection, temperature
+from bit_keras.benchmarks import selection
+from bit_keras.benchmarks.calibration import temperature
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.quiet import quiet
 
@@ -105,10 +106,10 @@ def run(args: argparse.Namespace) -> int:
     with quiet():
         import tensorflow as tf
 
-        from bit_keras.benchmarks import calibration_run
+        from bit_keras.benchmarks.calibration.run import run as measure
 
         tf.get_logger().setLevel("ERROR")
-    return calibration_run.run(args, tasks, shifted, ood, say)
+    return measure(args, tasks, shifted, ood, say)
 
 
 def say(message: str) -> None:

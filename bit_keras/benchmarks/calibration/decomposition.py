@@ -8,15 +8,18 @@ Probability do. Then a fourth part is left, which those leave out; see
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 
-from bit_keras.benchmarks.calibration_scores import (
+from bit_keras.benchmarks.calibration.scores import (
     blocks,
     check,
     log_softmax,
 )
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,12 +111,15 @@ def brier_parts(
 
 def _shares(
     groups: np.ndarray, labels: np.ndarray, classes: int
-) -> scipy.sparse.csr_array:
+) -> "scipy.sparse.csr_array":
     """Returns the label frequencies of each group, `(groups, classes)`."""
+    # Loading it takes longer than all that --help needs.
+    from scipy.sparse import csr_array
+
     # Sparse, as most groups see few labels.
     weights = 1 / np.bincount(groups)[groups]
     shape = (groups.max() + 1, classes)
-    return scipy.sparse.csr_array((weights, (groups, labels)), shape)
+    return csr_array((weights, (groups, labels)), shape)
 
 
 def _groups(logits: np.ndarray, groups: np.ndarray | None) -> np.ndarray:

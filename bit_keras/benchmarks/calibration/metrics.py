@@ -12,31 +12,17 @@ import operator
 
 import numpy as np
 
-from bit_keras.benchmarks.calibration_bins import (
+from bit_keras.benchmarks.calibration.bins import (
     BINS,
     Reliability,
     equal_mass,
     equal_width,
 )
-from bit_keras.benchmarks.calibration_brier import BrierParts, brier_parts
-from bit_keras.benchmarks.calibration_scores import Scores, score
-
-# The one door to the metrics.
-__all__ = [
-    "BINS",
-    "BrierParts",
-    "Calibration",
-    "Reliability",
-    "adaptive_ece",
-    "brier",
-    "brier_parts",
-    "ece",
-    "mce",
-    "measure",
-    "nll",
-    "reliability_curve",
-    "top_k_accuracy",
-]
+from bit_keras.benchmarks.calibration.decomposition import (
+    BrierParts,
+    brier_parts,
+)
+from bit_keras.benchmarks.calibration.scores import Scores, score
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +84,7 @@ def measure(
         logits: `(n, classes)`, any floating type, perhaps memory-mapped.
         labels: Integers in `[0, classes)`, `(n,)`.
         temperature: That logits are divided by; from
-            `bit_keras.benchmarks.temperature.fit`, on other examples.
+            `temperature.fit`, on other examples.
         bins: Of the reliability curves.
 
     Raises:

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.special
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bit_keras.benchmarks.calibration_scores import (
+from bit_keras.benchmarks.calibration.scores import (
     blocks,
     check_logits,
     log_softmax,

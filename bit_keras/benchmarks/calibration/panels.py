@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bit_keras.benchmarks.calibration_overview import distinct, table
+from bit_keras.benchmarks.calibration.overview import distinct, table
 from bit_keras.benchmarks.drawing.plot import Axes, Panel, Plot, Series
 
 _BEFORE_AND_AFTER = (

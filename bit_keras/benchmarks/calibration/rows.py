@@ -8,11 +8,11 @@ from typing import Any
 
 from bit_keras.benchmarks import results
 from bit_keras.benchmarks.backbone import Backbone
-from bit_keras.benchmarks.calibration import BINS, Calibration
-from bit_keras.benchmarks.calibration_overview import METRICS
+from bit_keras.benchmarks.calibration.metrics import BINS, Calibration
+from bit_keras.benchmarks.calibration.ood import Detection
+from bit_keras.benchmarks.calibration.overview import METRICS
 from bit_keras.benchmarks.fewshot import stderr
 from bit_keras.benchmarks.images import Preprocessing
-from bit_keras.benchmarks.ood import Detection
 from bit_keras.data.sources import Source
 
 

@@ -6,31 +6,26 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bit_keras.benchmarks import (
-    calibration,
-    label_space,
-    ood,
-    results,
-    selection,
-    task_data,
-    temperature,
-)
+from bit_keras.benchmarks import results, selection, task_data
 from bit_keras.benchmarks.backbone import open_backbone
-from bit_keras.benchmarks.calibration_overview import OOD_METRICS, finish
-from bit_keras.benchmarks.calibration_rows import (
+from bit_keras.benchmarks.calibration import ood, temperature
+from bit_keras.benchmarks.calibration.metrics import measure
+from bit_keras.benchmarks.calibration.overview import OOD_METRICS, finish
+from bit_keras.benchmarks.calibration.rows import (
     Job,
     Subject,
     calibration_rows,
     metrics_of,
     ood_rows,
 )
-from bit_keras.benchmarks.calibration_sets import (
+from bit_keras.benchmarks.calibration.sets import (
     Split,
     open_validation,
     trained_on,
 )
 from bit_keras.benchmarks.images import Preprocessing
 from bit_keras.benchmarks.predictions import predict
+from bit_keras.benchmarks.robustness import label_space
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.sources import Source
 
@@ -152,7 +147,7 @@ class _Bench:
     def _raw(self, split: Split) -> bool:
         subject = self._subject(split, "raw", (split.source,))
         if self._is_new(subject):
-            found = calibration.measure(split.found.logits, split.found.labels)
+            found = measure(split.found.logits, split.found.labels)
             self._append(calibration_rows(subject, found, {}))
         return True
 
@@ -175,7 +170,7 @@ class _Bench:
         validation = self._split(task.name, task, source, source.num_classes)
         details = self._fit(task, validation, splits)
         for subject, split in zip(subjects, splits, strict=True):
-            found = calibration.measure(
+            found = measure(
                 split.found.logits,
                 split.found.labels,
                 temperature=details["temperature"],

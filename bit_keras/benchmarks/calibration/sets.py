@@ -5,8 +5,9 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from bit_keras.benchmarks import task_data, temperature
+from bit_keras.benchmarks import task_data
 from bit_keras.benchmarks.backbone import is_weights
+from bit_keras.benchmarks.calibration import temperature
 from bit_keras.benchmarks.predictions import Predictions
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.sources import Source

@@ -11,9 +11,8 @@ import re
 from collections.abc import Collection, Mapping
 
 import numpy as np
-import scipy.optimize
 
-from bit_keras.benchmarks.calibration_scores import blocks, check
+from bit_keras.benchmarks.calibration.scores import blocks, check
 from bit_keras.benchmarks.tasks import Task
 
 # Published for evaluation only, by their TFDS names. ObjectNet's licence
@@ -80,7 +79,10 @@ def fit(
         high += 2
     if low == high:
         return 1.0
-    root = scipy.optimize.brentq(
+    # Loading it takes longer than all that --help needs.
+    from scipy.optimize import brentq
+
+    root = brentq(
         lambda x: _slope(logits, labels, np.exp(x)), low, high, xtol=1e-11
     )
     return float(np.exp(-root))

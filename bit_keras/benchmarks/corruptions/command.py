@@ -113,10 +113,10 @@ def run(args: argparse.Namespace) -> int:
     with quiet():
         import tensorflow as tf
 
-        from bit_keras.benchmarks import corruptions_measure
+        from bit_keras.benchmarks.corruptions import measure
 
         tf.get_logger().setLevel("ERROR")
-    return corruptions_measure.run(
+    return measure.run(
         args, chosen, types(args.types), severities(args.severities), _say
     )
 

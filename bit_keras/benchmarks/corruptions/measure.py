@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from bit_keras.benchmarks import (
-    corruption_error,
     corruptions,
     fewshot,
     results,
@@ -20,7 +19,12 @@ from bit_keras.benchmarks import (
 )
 from bit_keras.benchmarks.backbone import open_backbone
 from bit_keras.benchmarks.corruptions.constants import SEVERITIES
-from bit_keras.benchmarks.corruptions_subject import Condition, Subject
+from bit_keras.benchmarks.corruptions.error import (
+    mce,
+    mean_corruption_error,
+    relative_mce,
+)
+from bit_keras.benchmarks.corruptions.subject import Condition, Subject
 from bit_keras.benchmarks.predictions import predict
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.progress import duration
@@ -186,15 +190,11 @@ def _summaries(
     for condition in every:
         error = 1 - rows[condition].value
         errors.setdefault(condition.corruption, []).append(error)
-    means = {
-        "mean_corruption_error": corruption_error.mean_corruption_error(errors)
-    }
+    means = {"mean_corruption_error": mean_corruption_error(errors)}
     if subject.is_imagenet:
         clean_error = 1 - rows[clean].value
-        means["mce"] = corruption_error.mce(errors)
-        means["relative_mce"] = corruption_error.relative_mce(
-            errors, clean_error
-        )
+        means["mce"] = mce(errors)
+        means["relative_mce"] = relative_mce(errors, clean_error)
     done = {row.config_hash for row in file.rows()}
     hashes = sorted(row.config_hash for row in rows.values())
     for metric, value in means.items():

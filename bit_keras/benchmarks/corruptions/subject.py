@@ -6,8 +6,8 @@ from typing import Any
 
 from bit_keras.benchmarks import results
 from bit_keras.benchmarks.backbone import Backbone
-from bit_keras.benchmarks.corrupted_images import CorruptedImages
 from bit_keras.benchmarks.corruptions.constants import SIDES, constants_for
+from bit_keras.benchmarks.corruptions.images import CorruptedImages
 from bit_keras.benchmarks.images import ImageFunction, Preprocessing, ShortSide
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.sources import Source

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from bit_keras.benchmarks.objectnet_files import (
+from bit_keras.benchmarks.objectnet.files import (
     HEADER,
     Images,
     opener,

@@ -5,14 +5,12 @@ import sys
 
 import numpy as np
 
-from bit_keras.benchmarks import (
-    exclusions,
-    objectnet_boxes,
-    objectnet_files,
-    objectnet_maps,
-    selection,
-)
-from bit_keras.benchmarks.objectnet_coverage import coverage
+from bit_keras.benchmarks import exclusions, selection
+from bit_keras.benchmarks.objectnet import files
+from bit_keras.benchmarks.objectnet.boxes import read as read_boxes
+from bit_keras.benchmarks.objectnet.coverage import coverage
+from bit_keras.benchmarks.objectnet.maps import CLASSES, Maps
+from bit_keras.benchmarks.objectnet.maps import read as read_maps
 from bit_keras.checkpoint_report import first_names
 from bit_keras.progress import duration
 from bit_keras.quiet import quiet
@@ -125,11 +123,11 @@ def check(args: argparse.Namespace) -> None:
             f"{'1' if side is None else f'--resolution, {side}'}; got "
             f"{args.resize}."
         )
-    maps = objectnet_maps.read(args.mappings)
+    maps = read_maps(args.mappings)
     if args.boxes:
-        objectnet_boxes.read(args.boxes)
+        read_boxes(args.boxes)
     _excluded(args.exclude)
-    objectnet_files.find(args.images, maps, args.password)
+    files.find(args.images, maps, args.password)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -142,19 +140,19 @@ def run(args: argparse.Namespace) -> int:
         The exit code.
     """
     say(LICENCE)
-    maps = objectnet_maps.read(args.mappings)
-    boxes = objectnet_boxes.read(args.boxes) if args.boxes else {}
+    maps = read_maps(args.mappings)
+    boxes = read_boxes(args.boxes) if args.boxes else {}
     exclude = _excluded(args.exclude)
-    found = objectnet_files.find(args.images, maps, args.password)
+    found = files.find(args.images, maps, args.password)
     _describe(found, maps)
     selection.make_out(args)
     with quiet():
         import tensorflow as tf
 
-        from bit_keras.benchmarks import objectnet_run
+        from bit_keras.benchmarks.objectnet.run import run as measure
 
         tf.get_logger().setLevel("ERROR")
-    return objectnet_run.run(args, found, maps, boxes, exclude, say)
+    return measure(args, found, maps, boxes, exclude, say)
 
 
 def _excluded(path: str | None) -> dict[str, frozenset[str]]:
@@ -168,10 +166,10 @@ def _excluded(path: str | None) -> dict[str, frozenset[str]]:
     return {"objectnet": frozenset(ids)}
 
 
-def _describe(found: objectnet_files.Images, maps: objectnet_maps.Maps) -> None:
+def _describe(found: files.Images, maps: Maps) -> None:
     """Says what was found, and what is not as it should be."""
     say(
-        f"{len(found.images)} images of the {objectnet_maps.CLASSES} classes; "
+        f"{len(found.images)} images of the {CLASSES} classes; "
         f"{found.others} images of other classes are not read"
     )
     if found.strange:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bit_keras.benchmarks.objectnet_maps import CLASSES
+from bit_keras.benchmarks.objectnet.maps import CLASSES
 from bit_keras.checkpoint_report import first_names
 
 # Images of each of the 113 classes, as counted in A. Borji, "ObjectNet

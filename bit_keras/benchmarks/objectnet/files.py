@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bit_keras.benchmarks.objectnet_maps import Maps
+from bit_keras.benchmarks.objectnet.maps import Maps
 from bit_keras.checkpoint_report import first_names
 
 _LAYOUT = "objectnet-1.0/images/<class folder>/*.png"

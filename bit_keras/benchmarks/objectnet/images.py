@@ -13,14 +13,14 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from bit_keras.benchmarks.images import Preprocessing, ShortSide
-from bit_keras.benchmarks.objectnet_boxes import Box
-from bit_keras.benchmarks.objectnet_files import (
+from bit_keras.benchmarks.objectnet.boxes import Box
+from bit_keras.benchmarks.objectnet.files import (
     HEADER,
     Images,
     opener,
     png_size,
 )
-from bit_keras.benchmarks.objectnet_maps import Maps
+from bit_keras.benchmarks.objectnet.maps import Maps
 from bit_keras.data.preprocess import decode
 from bit_keras.data.sources import Source
 
@@ -50,7 +50,7 @@ def open_images(
     folder it is unpacked to share their cached logits.
 
     Args:
-        found: From `objectnet_files.find`.
+        found: From `files.find`.
         maps: The classes.
         boxes: For each image the part (x_min, y_min, x_max, y_max) that is
             all that is left of it; None: images are as they are, with their

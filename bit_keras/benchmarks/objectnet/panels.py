@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bit_keras.benchmarks.drawing.plot import Axes, Panel, Plot, Series
-from bit_keras.benchmarks.objectnet_maps import CLASSES
+from bit_keras.benchmarks.objectnet.maps import CLASSES
 
 # Rows that agree here are the scores of one model, measured in one way.
 _MEASURED = ["model", "model_sha256", "endpoint", "preprocessing", "protocol"]

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from bit_keras.benchmarks import exclusions, fewshot, objectnet, results
+from bit_keras.benchmarks import exclusions, fewshot, results
 from bit_keras.benchmarks.backbone import Backbone
 from bit_keras.benchmarks.images import ImageFunction
-from bit_keras.benchmarks.objectnet_coverage import coverage
-from bit_keras.benchmarks.objectnet_maps import Maps
+from bit_keras.benchmarks.objectnet.coverage import coverage
+from bit_keras.benchmarks.objectnet.maps import Maps
+from bit_keras.benchmarks.objectnet.scoring import Scores, confusion
 from bit_keras.data.sources import Source
 
 METRICS = ("top1", "top5")
@@ -67,7 +68,7 @@ class Measured:
 
     view: View
     classes: np.ndarray
-    scores: dict[str, objectnet.Scores]
+    scores: dict[str, Scores]
 
 
 def rows(subject: Subject, measured: Measured) -> list[results.Row]:
@@ -148,7 +149,7 @@ def _details(
         if total[i]
     }
     if scoring == "full":
-        table = objectnet.confusion(classes, maps, scores)
+        table = confusion(classes, maps, scores)
         wrong = table[~table["right"].astype(bool)]
         wrong = wrong.sort_values("images", ascending=False, kind="stable")
         columns = ["class", "imagenet_id", "imagenet_name", "images", "share"]

@@ -8,26 +8,27 @@ from pathlib import Path
 import pandas as pd
 import tensorflow as tf
 
-from bit_keras.benchmarks import (
-    objectnet,
-    objectnet_boxes,
-    objectnet_rows,
-    results,
-    results_export,
-    selection,
-)
+from bit_keras.benchmarks import results, results_export, selection
 from bit_keras.benchmarks.backbone import Backbone, open_backbone
 from bit_keras.benchmarks.images import ShortSide
-from bit_keras.benchmarks.objectnet_coverage import coverage
-from bit_keras.benchmarks.objectnet_files import Images
-from bit_keras.benchmarks.objectnet_images import (
+from bit_keras.benchmarks.objectnet.boxes import Box, choose
+from bit_keras.benchmarks.objectnet.coverage import coverage
+from bit_keras.benchmarks.objectnet.files import Images
+from bit_keras.benchmarks.objectnet.images import (
     BORDER,
     ObjectBox,
     WithoutBorder,
     open_images,
 )
-from bit_keras.benchmarks.objectnet_maps import CLASSES, LOGITS, Maps
-from bit_keras.benchmarks.objectnet_rows import Measured, Subject, View
+from bit_keras.benchmarks.objectnet.maps import CLASSES, LOGITS, Maps
+from bit_keras.benchmarks.objectnet.rows import Measured, Subject, View
+from bit_keras.benchmarks.objectnet.rows import rows as rows_of
+from bit_keras.benchmarks.objectnet.scoring import (
+    SCORINGS,
+    confusion,
+    per_class,
+    score,
+)
 from bit_keras.benchmarks.predictions import predict
 from bit_keras.checkpoint_report import first_names
 
@@ -48,7 +49,7 @@ def run(
     args: argparse.Namespace,
     found: Images,
     maps: Maps,
-    boxes: Mapping[str, objectnet_boxes.Box],
+    boxes: Mapping[str, Box],
     exclude: Mapping[str, frozenset[str]],
     say: Callable[[str], None],
 ) -> int:
@@ -78,7 +79,7 @@ def run(
     there = {maps.folders[folder] for folder in folders}
     said = [x for i, x in enumerate(maps.labels) if i not in there]
     measured = [_measure(args, subject, view, said, say) for view in views]
-    rows = [r for one in measured for r in objectnet_rows.rows(subject, one)]
+    rows = [r for one in measured for r in rows_of(subject, one)]
     _write(Path(args.out), subject, measured, rows, say)
     print(overview(rows))
     return 0
@@ -144,7 +145,7 @@ def check_head(backbone: Backbone, endpoint: str) -> None:
 def _views(
     found: Images,
     maps: Maps,
-    boxes: Mapping[str, objectnet_boxes.Box],
+    boxes: Mapping[str, Box],
     side: int,
     resize: int | None,
     say: Callable[[str], None],
@@ -153,7 +154,7 @@ def _views(
     whole = WithoutBorder(ShortSide(resize=resize or side, crop=side))
     views = [View("", open_images(found, maps), whole)]
     if boxes:
-        boxed, corners = objectnet_boxes.choose(found, boxes, BORDER)
+        boxed, corners = choose(found, boxes, BORDER)
         left_out = len(found.images) - len(boxed.images)
         say(
             f"boxes: {len(boxed.images)} images have one, {left_out} have none "
@@ -186,10 +187,10 @@ def _measure(
         exclude=subject.exclude.get("objectnet", ()),
     )
     scores = {
-        scoring: objectnet.score(
+        scoring: score(
             predictions.logits, predictions.labels, subject.maps, scoring
         )
-        for scoring in objectnet.SCORINGS
+        for scoring in SCORINGS
     }
     found = coverage(subject.maps.labels, predictions.labels)
     if more := [label for label in found.missing if label not in said]:
@@ -205,7 +206,7 @@ def _classes(subject: Subject, measured: Sequence[Measured]) -> pd.DataFrame:
     tables = []
     for one in measured:
         for scoring, scores in one.scores.items():
-            table = objectnet.per_class(one.classes, subject.maps, scores)
+            table = per_class(one.classes, subject.maps, scores)
             table.insert(0, "protocol", subject.protocol(one.view, scoring))
             tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -215,9 +216,7 @@ def _confusion(subject: Subject, measured: Sequence[Measured]) -> pd.DataFrame:
     """What ImageNet classes each class is taken for, by the full scoring."""
     tables = []
     for one in measured:
-        table = objectnet.confusion(
-            one.classes, subject.maps, one.scores["full"]
-        )
+        table = confusion(one.classes, subject.maps, one.scores["full"])
         table.insert(0, "protocol", subject.protocol(one.view, "full"))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -227,7 +226,7 @@ def overview(rows: Sequence[results.Row]) -> str:
     """Returns the scores as a table of text, in percent.
 
     Args:
-        rows: From `objectnet_rows.rows`.
+        rows: From `rows.rows`.
     """
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from bit_keras.benchmarks.objectnet_maps import LOGITS, Maps
+from bit_keras.benchmarks.objectnet.maps import LOGITS, Maps
 
 SCORINGS = ("full", "restricted")
 # Images whose logits are sorted at once.
@@ -47,7 +47,7 @@ def score(
     Args:
         logits: `(images, 1000)`, any monotone function of the probabilities.
         classes: True classes, indices into `maps.labels`, `(images,)`.
-        maps: From `objectnet_maps.read`.
+        maps: From `maps.read`.
         scoring: "full" or "restricted".
 
     Returns:
@@ -89,7 +89,7 @@ def per_class(classes: np.ndarray, maps: Maps, scores: Scores) -> pd.DataFrame:
 
     Args:
         classes: True classes, `(images,)`.
-        maps: From `objectnet_maps.read`.
+        maps: From `maps.read`.
         scores: From `score`.
 
     Returns:
@@ -119,7 +119,7 @@ def confusion(
 
     Args:
         classes: True classes, `(images,)`.
-        maps: From `objectnet_maps.read`.
+        maps: From `maps.read`.
         scores: Of the scoring "full": all 1000 ImageNet classes compete.
         most: ImageNet classes listed for each class, the most frequent first.
 

@@ -8,19 +8,19 @@ from types import ModuleType
 # Kind -> (module, one line). The modules are as those of `__main__`.
 KINDS = {
     "shift": (
-        "shift_command",
+        "robustness.shift_command",
         "accuracy on shifted versions of a test set",
     ),
     "corruptions": (
-        "corruptions_command",
+        "corruptions.command",
         "accuracy under 15 corruptions of 5 severities, as ImageNet-C",
     ),
     "cue_conflict": (
-        "cue_conflict_command",
+        "robustness.cue_conflict_command",
         "whether shape or texture decides",
     ),
     "effective": (
-        "effective_command",
+        "robustness.effective_command",
         "accuracy under shift beyond what other models let expect",
     ),
 }

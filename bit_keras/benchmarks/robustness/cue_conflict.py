@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bit_keras.benchmarks.label_space import (
+from bit_keras.benchmarks.robustness.label_space import (
     imagenet_classes,
     probabilities,
     wordnet_id,

@@ -5,19 +5,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bit_keras.benchmarks import selection, tasks
-from bit_keras.benchmarks.cue_conflict import (
+from bit_keras.benchmarks.robustness.cue_conflict import (
     CueConflict,
     category_columns,
     decide,
     shape_bias,
 )
-from bit_keras.benchmarks.label_space import imagenet_classes
-from bit_keras.benchmarks.shift_command import add_endpoint, open_job, say
+from bit_keras.benchmarks.robustness.label_space import imagenet_classes
+from bit_keras.benchmarks.robustness.shift_command import (
+    add_endpoint,
+    open_job,
+    say,
+)
 from bit_keras.quiet import quiet
 
 if TYPE_CHECKING:
     from bit_keras.benchmarks.results import Row
-    from bit_keras.benchmarks.shift import Job
+    from bit_keras.benchmarks.robustness.shift import Job
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,18 +82,19 @@ def run(args: argparse.Namespace) -> int:
     with quiet():
         import tensorflow as tf
 
-        from bit_keras.benchmarks import robustness_rows
+        from bit_keras.benchmarks.robustness.rows import store, text
 
         tf.get_logger().setLevel("ERROR")
     job = open_job(args)
     rows = _measure(job, args)
-    robustness_rows.store(args, rows, say)
-    print(robustness_rows.text(rows))
+    store(args, rows, say)
+    print(text(rows))
     return 0
 
 
 def _measure(job: "Job", args: argparse.Namespace) -> list["Row"]:
-    from bit_keras.benchmarks import columns, images, task_data
+    from bit_keras.benchmarks import images, task_data
+    from bit_keras.benchmarks.robustness import columns
 
     task = tasks.get(args.task, selection.read_tasks_file(args.tasks_file))
     names = class_names(args, job.backbone.num_classes)
@@ -135,7 +140,7 @@ def rows(
         **fields: Other fields of `Row`.
     """
     from bit_keras.benchmarks.fewshot import stderr
-    from bit_keras.benchmarks.robustness_rows import make_row
+    from bit_keras.benchmarks.robustness.rows import make_row
 
     details = {
         "decided": found.decided,

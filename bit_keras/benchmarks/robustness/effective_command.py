@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bit_keras.benchmarks import (
-    effective_robustness,
+from bit_keras.benchmarks import results, selection
+from bit_keras.benchmarks.robustness import (
+    effective,
     effective_rows,
     reference_models,
-    results,
-    robustness_rows,
-    selection,
 )
-from bit_keras.benchmarks.effective_robustness import Line
+from bit_keras.benchmarks.robustness.effective import Line
+from bit_keras.benchmarks.robustness.rows import store
 from bit_keras.recipe import did_you_mean
 
 
@@ -60,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--scale",
-        choices=effective_robustness.SCALES,
+        choices=effective.SCALES,
         default="logit",
         help="on which accuracies are on a line; default logit",
     )
@@ -120,14 +119,10 @@ def run(args: argparse.Namespace) -> int:
     )
     judged = reference_models.matching(pairs["model"], args.models)
     used = reference_models.matching(pairs["model"], args.reference) & ~judged
-    good = effective_robustness.usable(
-        pairs["source"], pairs["shifted"], args.scale
-    )
+    good = effective.usable(pairs["source"], pairs["shifted"], args.scale)
     _tell_left_out(pairs, used & ~good, judged & ~good, args.scale)
     reference, judged = pairs[used & good], pairs[judged & good]
-    line = effective_robustness.fit(
-        reference["source"], reference["shifted"], args.scale
-    )
+    line = effective.fit(reference["source"], reference["shifted"], args.scale)
     own = _own(args)
     between = _between(args)
     task = between if own is None else own["task"].iloc[0]
@@ -149,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     }
     pair = effective_rows.Pair(task, protocol, line, tables, chosen)
     rows = effective_rows.rows(pair, reference, judged, own)
-    robustness_rows.store(args, rows, _say)
+    store(args, rows, _say)
     print(effective_rows.text(rows))
     return 0
 

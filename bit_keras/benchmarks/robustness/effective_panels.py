@@ -4,8 +4,12 @@ import numpy as np
 import pandas as pd
 
 from bit_keras.benchmarks.drawing.plot import Axes, Panel, Plot, Series
-from bit_keras.benchmarks.effective_robustness import Line
-from bit_keras.benchmarks.effective_rows import METRIC, REFERENCE, frame
+from bit_keras.benchmarks.robustness.effective import Line
+from bit_keras.benchmarks.robustness.effective_rows import (
+    METRIC,
+    REFERENCE,
+    frame,
+)
 
 _GREY = "#777777"
 _PALE = "#c8c8c8"

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bit_keras.benchmarks import results_export
-from bit_keras.benchmarks.effective_robustness import Line
 from bit_keras.benchmarks.results import Row
-from bit_keras.benchmarks.robustness_rows import make_row
+from bit_keras.benchmarks.robustness.effective import Line
+from bit_keras.benchmarks.robustness.rows import make_row
 
 METRIC = "effective_robustness"
 # The row of the line itself; its details hold the reference models.

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from bit_keras.benchmarks import label_space, task_data
-from bit_keras.benchmarks.columns import joined, read_column
+from bit_keras.benchmarks import task_data
 from bit_keras.benchmarks.images import ShortSide
 from bit_keras.benchmarks.results import Row
-from bit_keras.benchmarks.robustness_rows import (
+from bit_keras.benchmarks.robustness import label_space
+from bit_keras.benchmarks.robustness.columns import joined, read_column
+from bit_keras.benchmarks.robustness.rows import (
     Accuracy,
     accuracy_row,
     drop_row,
 )
-from bit_keras.benchmarks.shift import Job, split_by
-from bit_keras.benchmarks.shifts import NUM_CLASSES, Shift
+from bit_keras.benchmarks.robustness.shift import Job, split_by
+from bit_keras.benchmarks.robustness.shifts import NUM_CLASSES, Shift
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.folder import open_folder
 

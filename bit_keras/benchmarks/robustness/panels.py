@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pandas as pd
 
-from bit_keras.benchmarks.cue_conflict import CATEGORIES
 from bit_keras.benchmarks.drawing.plot import (
     Axes,
     Heatmap,
@@ -14,7 +13,8 @@ from bit_keras.benchmarks.drawing.plot import (
     Plot,
     Series,
 )
-from bit_keras.benchmarks.effective_panels import effective
+from bit_keras.benchmarks.robustness.cue_conflict import CATEGORIES
+from bit_keras.benchmarks.robustness.effective_panels import effective
 
 _PART = re.compile(r"(?P<whole>.+)/(?P<feature>[^/=]+)=(?P<at>.+)")
 _GREY = "#777777"

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from bit_keras.benchmarks import label_space, task_data
+from bit_keras.benchmarks import task_data
 from bit_keras.benchmarks.backbone import Backbone
-from bit_keras.benchmarks.columns import joined, read_column
 from bit_keras.benchmarks.images import ImageFunction, Preprocessing
 from bit_keras.benchmarks.predictions import Predictions, predict
 from bit_keras.benchmarks.results import Row
-from bit_keras.benchmarks.robustness_rows import (
+from bit_keras.benchmarks.robustness import label_space
+from bit_keras.benchmarks.robustness.columns import joined, read_column
+from bit_keras.benchmarks.robustness.rows import (
     Accuracy,
     accuracy_row,
     drop_row,

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bit_keras.benchmarks import selection, shifts, task_status, tasks
+from bit_keras.benchmarks import selection, task_status, tasks
+from bit_keras.benchmarks.robustness import shifts
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.quiet import quiet
 from bit_keras.recipe import did_you_mean
@@ -176,7 +177,8 @@ def run(args: argparse.Namespace) -> int:
     with quiet():
         import tensorflow as tf
 
-        from bit_keras.benchmarks import imagenet_shift, robustness_rows, shift
+        from bit_keras.benchmarks.robustness import imagenet_shift, shift
+        from bit_keras.benchmarks.robustness.rows import store, text
 
         tf.get_logger().setLevel("ERROR")
     job = open_job(args)
@@ -188,16 +190,17 @@ def run(args: argparse.Namespace) -> int:
         rows = imagenet_shift.rows(job, clean, seen)
     else:
         rows = shift.pairs(job, source, own, args.by)
-    robustness_rows.store(args, rows, say)
-    print(robustness_rows.text(rows))
+    store(args, rows, say)
+    print(text(rows))
     return 0
 
 
 def _check_present(wanted: list[Task], args: argparse.Namespace) -> None:
     for task in wanted:
+        if task_status.status(task, args.data_dir) == "present":
+            continue
         # Of versions that are not accepted, the error says more on opening.
-        there = task_status.versions_on_disk(task, args.data_dir)
-        if there or task_status.status(task, args.data_dir) == "present":
+        if task_status.versions_on_disk(task, args.data_dir):
             continue
         how = task_status.how_to_prepare(task, args.data_dir)
         raise FileNotFoundError(
@@ -208,7 +211,7 @@ def _check_present(wanted: list[Task], args: argparse.Namespace) -> None:
 def open_job(args: argparse.Namespace):
     """Opens the model of the arguments; returns a `shift.Job`."""
     from bit_keras.benchmarks.backbone import open_backbone
-    from bit_keras.benchmarks.shift import Job
+    from bit_keras.benchmarks.robustness.shift import Job
 
     backbone = open_backbone(
         args.model,

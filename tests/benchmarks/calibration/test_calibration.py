@@ -8,8 +8,9 @@ import pytest
 import scipy.special
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
-from bit_keras.benchmarks import calibration, calibration_scores
-from bit_keras.benchmarks.calibration_brier import brier_parts
+from bit_keras.benchmarks import calibration
+from bit_keras.benchmarks.calibration import scores
+from bit_keras.benchmarks.calibration.decomposition import brier_parts
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_equal_mass_bins_hold_equal_numbers():
 def test_blocks_change_nothing(monkeypatch):
     logits, labels = drawn()
     whole = calibration.measure(logits, labels)
-    monkeypatch.setattr(calibration_scores, "_BLOCK", 7 * 33)
+    monkeypatch.setattr(scores, "_BLOCK", 7 * 33)
     blocks = calibration.measure(logits, labels)
     assert whole.nll == blocks.nll and whole.ece == blocks.ece
     for name, value in dataclasses.asdict(whole.parts).items():

@@ -11,14 +11,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from bit_keras import checkpoints, models
-from bit_keras.benchmarks import (
-    calibration,
-    calibration_command,
-    calibration_panels,
-    results,
-)
+from bit_keras.benchmarks import calibration, results
 from bit_keras.benchmarks.backbone import open_backbone
-from bit_keras.benchmarks.calibration_sets import (
+from bit_keras.benchmarks.calibration import command, panels
+from bit_keras.benchmarks.calibration.sets import (
     open_validation,
     trained_on,
 )
@@ -87,7 +83,7 @@ def bench(export, tmp_path_factory):
 
     def call(*words, out="out", model=export):
         parser = argparse.ArgumentParser()
-        calibration_command.add_arguments(parser)
+        command.add_arguments(parser)
         args = parser.parse_args(
             [
                 f"--model={model}",
@@ -98,8 +94,8 @@ def bench(export, tmp_path_factory):
                 *words,
             ]
         )
-        calibration_command.check(args)
-        return calibration_command.run(args)
+        command.check(args)
+        return command.run(args)
 
     call.folder = folder
     return call
@@ -307,7 +303,7 @@ def test_an_empty_slice_fails_after_the_raw_rows(bench, capsys):
 
 
 def test_panels_show_tables_and_diagrams(frame):
-    made = calibration_panels.panels(frame)
+    made = panels.panels(frame)
     assert [panel.title for panel in made] == [
         "Calibration",
         "Reliability of bit_tiny/1 on digits_task",
@@ -331,11 +327,11 @@ def test_panels_show_tables_and_diagrams(frame):
 
 def test_panels_tell_models_of_one_name_apart(frame):
     other = frame.assign(model_sha256="f" * 64)
-    both = calibration_panels.panels(pd.concat([frame, other]))
+    both = panels.panels(pd.concat([frame, other]))
     titles = [panel.title for panel in both if panel.plot]
     assert len(titles) == 4 and any("(ffffffff)" in t for t in titles)
     assert len(both[0].table) == 8
 
 
 def test_no_rows_are_no_panels(frame):
-    assert calibration_panels.panels(frame[:0]) == []
+    assert panels.panels(frame[:0]) == []

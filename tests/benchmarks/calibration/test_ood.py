@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bit_keras.benchmarks import ood
+from bit_keras.benchmarks.calibration import ood
 
 NAMES = {
     "auroc": "auroc",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from bit_keras.benchmarks import calibration, tasks, temperature
+from bit_keras.benchmarks import calibration, tasks
+from bit_keras.benchmarks.calibration import temperature
 from bit_keras.benchmarks.tasks import Task
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bit_keras.benchmarks import corruption_error
-from bit_keras.benchmarks.corruption_error import (
+from bit_keras.benchmarks.corruptions.error import (
     ALEXNET,
     ALEXNET_CLEAN,
+    CONSTANTS,
     mce,
     mean_corruption_error,
     relative_mce,
@@ -79,4 +79,4 @@ def test_a_mean_needs_everything(function):
 
 
 def test_types_are_those_of_the_corruptions():
-    assert list(corruption_error.ALEXNET) == list(corruption_error.CONSTANTS)
+    assert list(ALEXNET) == list(CONSTANTS)

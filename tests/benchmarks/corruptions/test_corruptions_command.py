@@ -8,17 +8,11 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from bit_keras.benchmarks import (
-    corruption_error,
-    corruptions,
-    corruptions_command,
-    corruptions_measure,
-    corruptions_panels,
-    results,
-    task_data,
-)
+from bit_keras.benchmarks import corruptions, results, task_data
 from bit_keras.benchmarks.backbone import open_backbone
-from bit_keras.benchmarks.corrupted_images import CorruptedImages
+from bit_keras.benchmarks.corruptions import command, measure, panels
+from bit_keras.benchmarks.corruptions.error import mce
+from bit_keras.benchmarks.corruptions.images import CorruptedImages
 from bit_keras.benchmarks.images import Preprocessing, ShortSide
 from bit_keras.benchmarks.predictions import Predictions
 from bit_keras.benchmarks.tasks import Task
@@ -106,7 +100,7 @@ def test_a_corruption_that_is_not_there_is_an_error():
 
 def parse(*words):
     parser = argparse.ArgumentParser()
-    corruptions_command.add_arguments(parser)
+    command.add_arguments(parser)
     return parser.parse_args(
         ["--model=bit_tiny", "--init=random", "--out=o", *words]
     )
@@ -125,7 +119,7 @@ def parse(*words):
 )
 def test_wrong_arguments_are_said_in_one_line(words, message):
     with pytest.raises(ValueError, match=message) as error:
-        corruptions_command.check(parse(*words))
+        command.check(parse(*words))
     assert "\n" not in str(error.value)
 
 
@@ -159,7 +153,7 @@ def measured(shared, tmp_path, backbones, monkeypatch):
         tasks = tmp_path / "tasks.json"
         tasks.write_text(json.dumps([task]))
         parser = argparse.ArgumentParser()
-        corruptions_command.add_arguments(parser)
+        command.add_arguments(parser)
         args = parser.parse_args(
             [
                 f"--model={path}",
@@ -171,9 +165,9 @@ def measured(shared, tmp_path, backbones, monkeypatch):
             ]
         )
         said = []
-        monkeypatch.setattr(corruptions_command, "_say", said.append)
-        corruptions_command.check(args)
-        code = corruptions_command.run(args)
+        monkeypatch.setattr(command, "_say", said.append)
+        command.check(args)
+        code = command.run(args)
         file = results.ResultsFile(tmp_path / "out" / results.FILE_NAME)
         return code, file.rows(), said
 
@@ -233,7 +227,7 @@ def guessing(monkeypatch):
         logits[np.arange(len(labels)), labels] += 2
         return Predictions(logits, labels, [str(n) for n in labels])
 
-    monkeypatch.setattr(corruptions_measure, "predict", predict)
+    monkeypatch.setattr(measure, "predict", predict)
 
 
 def test_means_come_when_everything_is_measured(measured, guessing):
@@ -257,14 +251,14 @@ def test_imagenet_has_mce_and_is_corrupted_at_224(measured, guessing):
     errors = {}
     for row in rows[1:76]:
         errors.setdefault(row.details["corruption"], []).append(1 - row.value)
-    assert by_metric["mce"].value == pytest.approx(corruption_error.mce(errors))
+    assert by_metric["mce"].value == pytest.approx(mce(errors))
     assert rows[0].preprocessing == "short side 37, crop 32"
     assert rows[1].preprocessing == (
         "short side 256, crop 224, gaussian_noise 1 (imagenet_c constants), "
         "resize 32"
     )
     assert {row.protocol for row in rows} == {"imagenet_c"}
-    panel = corruptions_panels.panels(frame_of(rows))[0]
+    panel = panels.panels(frame_of(rows))[0]
     assert list(panel.table["corruption"][-2:]) == ["mce", "relative_mce"]
     assert "AlexNet" in panel.text
 
@@ -318,7 +312,7 @@ def test_panels_draw_a_line_per_model_from_the_clean_accuracy():
         rows.append(
             made_row(model, "all", 0, 3 * fall, "mean_corruption_error")
         )
-    (panel,) = corruptions_panels.panels(frame_of(rows))
+    (panel,) = panels.panels(frame_of(rows))
     assert panel.title == "land under corruption, tiny_imagenet_c"
     (axes,) = panel.plot.axes
     assert axes.title == "fog"
@@ -337,18 +331,16 @@ def test_panels_draw_a_line_per_model_from_the_clean_accuracy():
 
 def test_a_mean_over_some_severities_is_left_out():
     rows = [made_row("one", None, 0, 0.9), made_row("one", "fog", 1, 0.8)]
-    (panel,) = corruptions_panels.panels(frame_of(rows))
+    (panel,) = panels.panels(frame_of(rows))
     assert panel.table["one"].isna().tolist() == [False, True]
 
 
 def test_models_of_one_name_are_told_apart():
     rows = [made_row("one", "fog", 1, 0.5, sha=digest * 64) for digest in "ab"]
-    (panel,) = corruptions_panels.panels(frame_of(rows))
+    (panel,) = panels.panels(frame_of(rows))
     labels = [series.label for series in panel.plot.axes[0].series]
     assert labels == ["one aaaaaa", "one bbbbbb"]
 
 
 def test_panels_of_nothing():
-    assert (
-        corruptions_panels.panels(frame_of([made_row("a", "", 0, 1)])[:0]) == []
-    )
+    assert panels.panels(frame_of([made_row("a", "", 0, 1)])[:0]) == []

@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from bit_keras.benchmarks import objectnet, objectnet_maps
-from bit_keras.benchmarks.objectnet_coverage import PUBLISHED, TOTAL, coverage
+from bit_keras.benchmarks.objectnet.coverage import PUBLISHED, TOTAL, coverage
+from bit_keras.benchmarks.objectnet.maps import read as read_maps
+from bit_keras.benchmarks.objectnet.scoring import confusion, per_class, score
 
 FILES = (
     "folder_to_objectnet_label.json",
@@ -20,7 +21,7 @@ FOLDING_CHAIR, ROCKING_CHAIR, BROOM, TENCH = 559, 765, 462, 0
 
 @pytest.fixture(scope="module")
 def maps(shared):
-    return objectnet_maps.read(shared / "data" / "tables")
+    return read_maps(shared / "data" / "tables")
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_the_published_counts_are_of_the_same_classes(maps):
 
 def test_names_of_imagenet_classes_are_optional(copies, maps):
     (copies / "imagenet_to_labels.json").unlink()
-    found = objectnet_maps.read(copies)
+    found = read_maps(copies)
     assert found.imagenet_names[BROOM] == "462"
     assert found.digest == maps.digest
 
@@ -87,7 +88,7 @@ def test_names_of_imagenet_classes_are_optional(copies, maps):
 def test_a_missing_map_is_named_with_its_source(copies, name):
     (copies / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"no {name}.*objectnet-templ"):
-        objectnet_maps.read(copies)
+        read_maps(copies)
 
 
 @pytest.mark.parametrize(
@@ -106,13 +107,13 @@ def test_a_missing_map_is_named_with_its_source(copies, name):
 def test_maps_that_do_not_fit_together(copies, name, change, message):
     edit(copies, name, change)
     with pytest.raises(ValueError, match=message):
-        objectnet_maps.read(copies)
+        read_maps(copies)
 
 
 def test_a_damaged_map_is_named(copies):
     (copies / FILES[1]).write_text('{"Chair": ')
     with pytest.raises(ValueError, match=f"{FILES[1]} is not valid JSON"):
-        objectnet_maps.read(copies)
+        read_maps(copies)
 
 
 def test_the_two_scorings_differ_where_they_should(maps):
@@ -127,11 +128,11 @@ def test_the_two_scorings_differ_where_they_should(maps):
         (FOLDING_CHAIR, ROCKING_CHAIR, 1, 2, 3, BROOM),
     )
     classes = np.array([chair, chair, broom, broom])
-    full = objectnet.score(logits, classes, maps, "full")
+    full = score(logits, classes, maps, "full")
     assert full.top1.tolist() == [True, True, False, False]
     assert full.top5.tolist() == [True, True, True, False]
     assert full.predicted.tolist() == [559, 765, 0, 559]
-    restricted = objectnet.score(logits, classes, maps, "restricted")
+    restricted = score(logits, classes, maps, "restricted")
     assert restricted.top1.tolist() == [True, True, True, False]
     assert restricted.top5.tolist() == [True, True, True, True]
     assert restricted.predicted.tolist() == [559, 765, 462, 559]
@@ -152,7 +153,7 @@ def test_scores_of_many_images_equal_the_official_loop(maps):
     # So that some are right.
     logits[np.arange(2500), ids[rng.integers(125, size=2500)]] += 3
     for scoring, among in (("full", np.arange(1000)), ("restricted", ids)):
-        found = objectnet.score(logits, classes, maps, scoring)
+        found = score(logits, classes, maps, scoring)
         expected = [
             official(sorted(among, key=lambda i: -row[i]), answer, maps)
             for row, answer in zip(logits, classes, strict=True)
@@ -166,8 +167,8 @@ def test_the_table_by_class(maps):
     chair, broom = maps.folders["chair"], maps.folders["broom"]
     logits = logits_of((FOLDING_CHAIR,), (1, BROOM), (BROOM,), (BROOM,))
     classes = np.array([chair, broom, broom, chair])
-    scores = objectnet.score(logits, classes, maps, "full")
-    table = objectnet.per_class(classes, maps, scores).set_index("class")
+    scores = score(logits, classes, maps, "full")
+    table = per_class(classes, maps, scores).set_index("class")
     assert len(table) == 113
     assert table.loc["Broom", ["n", "top1", "top5"]].tolist() == [2, 0.5, 1]
     assert table.loc["Broom", "stderr"] == pytest.approx((0.25 / 2) ** 0.5)
@@ -179,8 +180,8 @@ def test_confusion_lists_what_a_class_is_taken_for(maps):
     broom = maps.folders["broom"]
     logits = logits_of((BROOM,), (TENCH,), (TENCH,), (ROCKING_CHAIR,))
     classes = np.full(4, broom)
-    scores = objectnet.score(logits, classes, maps, "full")
-    table = objectnet.confusion(classes, maps, scores, most=2)
+    scores = score(logits, classes, maps, "full")
+    table = confusion(classes, maps, scores, most=2)
     assert table["imagenet_id"].tolist() == [TENCH, BROOM]
     assert table["imagenet_name"].tolist() == ["tench, Tinca tinca", "broom"]
     assert table["share"].tolist() == [0.5, 0.25]
@@ -189,9 +190,9 @@ def test_confusion_lists_what_a_class_is_taken_for(maps):
 
 def test_scores_need_1000_logits_and_a_known_scoring(maps):
     with pytest.raises(ValueError, match=r"got \(2, 200\)"):
-        objectnet.score(np.zeros((2, 200)), np.zeros(2, int), maps, "full")
+        score(np.zeros((2, 200)), np.zeros(2, int), maps, "full")
     with pytest.raises(ValueError, match="full, restricted"):
-        objectnet.score(np.zeros((2, 1000)), np.zeros(2, int), maps, "all")
+        score(np.zeros((2, 1000)), np.zeros(2, int), maps, "all")
 
 
 def test_coverage_names_what_is_missing_and_unusual(maps):

@@ -13,13 +13,8 @@ import tensorflow as tf
 
 import bit_keras
 from bit_keras.arguments import Parser
-from bit_keras.benchmarks import (
-    exclusions,
-    objectnet_command,
-    objectnet_maps,
-    objectnet_panels,
-    results,
-)
+from bit_keras.benchmarks import exclusions, results
+from bit_keras.benchmarks.objectnet import command, maps, panels
 from bit_keras.data.preprocess import decode
 from bit_keras.data.sources import open_source
 
@@ -53,7 +48,7 @@ class Bench:
 
     def __init__(self, shared, folder):
         self.folder, self.tables = folder, shared / "data" / "tables"
-        self.maps = objectnet_maps.read(self.tables)
+        self.maps = maps.read(self.tables)
         self.images = folder / "objectnet-1.0" / "images"
         folders = {c: name for name, c in self.maps.folders.items()}
         source = open_source(
@@ -120,12 +115,12 @@ class Bench:
     def __call__(self, *more, **options):
         """Runs the command; returns exit code, standard output and error."""
         parser = Parser(prog="objectnet", allow_abbrev=False)
-        objectnet_command.add_arguments(parser)
+        command.add_arguments(parser)
         args = parser.parse_args(self.words(*more, **options))
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            objectnet_command.check(args)
-            code = objectnet_command.run(args)
+            command.check(args)
+            code = command.run(args)
         return code, out.getvalue(), err.getvalue()
 
     def rows(self, out="out"):
@@ -341,7 +336,7 @@ def test_wrong_arguments_end_before_tensorflow_loads(bench, tmp_path):
         "import sys\n"
         "sys.modules['tensorflow'] = None\n"
         "from bit_keras.arguments import Parser\n"
-        "from bit_keras.benchmarks import objectnet_command as command\n"
+        "from bit_keras.benchmarks.objectnet import command\n"
         "parser = Parser(prog='objectnet', allow_abbrev=False)\n"
         "command.add_arguments(parser)\n"
         "try:\n"
@@ -369,17 +364,17 @@ def test_wrong_arguments_end_before_tensorflow_loads(bench, tmp_path):
 
 def test_help_says_what_a_stranger_needs():
     parser = Parser(prog="objectnet", allow_abbrev=False)
-    objectnet_command.add_arguments(parser)
+    command.add_arguments(parser)
     text = parser.format_help()
     for word in ("full", "restricted", "objectnet.dev", "mapping_files", "480"):
         assert word in text
-    assert max(map(len, objectnet_command._EPILOG.splitlines())) <= 80
+    assert max(map(len, command._EPILOG.splitlines())) <= 80
 
 
 def test_panels_show_scores_beside_the_paper(bench, measured):
     path = bench.folder / "out"
     frame = results.load([path])
-    shown = objectnet_panels.panels(frame)
+    shown = panels.panels(frame)
     assert [panel.title for panel in shown] == [
         "ObjectNet",
         "ObjectNet by class",
@@ -409,12 +404,12 @@ def test_panels_show_scores_beside_the_paper(bench, measured):
     assert np.mean(series.y) == pytest.approx(100 * mean)
     assert list(np.diff(series.y) >= 0) == [True] * 112
     assert len(shown[2].table) == 20
-    assert objectnet_panels.panels(frame[:0]) == []
+    assert panels.panels(frame[:0]) == []
 
 
 def test_panels_tell_two_settings_of_one_model_apart(bench, measured):
     bench(resize=51, out=bench.folder / "bit")
     frame = results.load([bench.folder / "out", bench.folder / "bit"])
-    plot = objectnet_panels.panels(frame)[1].plot
+    plot = panels.panels(frame)[1].plot
     labels = [series.label for series in plot.axes[0].series]
     assert len(set(labels)) == 2 and all("short side" in x for x in labels)

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bit_keras.benchmarks import (
-    objectnet_boxes,
-    objectnet_files,
-    objectnet_maps,
-    tasks,
-)
+from bit_keras.benchmarks import tasks
 from bit_keras.benchmarks.images import Preprocessing, ShortSide
-from bit_keras.benchmarks.objectnet_images import (
+from bit_keras.benchmarks.objectnet import files
+from bit_keras.benchmarks.objectnet.boxes import choose
+from bit_keras.benchmarks.objectnet.boxes import read as read_boxes
+from bit_keras.benchmarks.objectnet.images import (
     ObjectBox,
     WithoutBorder,
     open_images,
 )
+from bit_keras.benchmarks.objectnet.maps import read as read_maps
 from bit_keras.data.sources import open_source
 
 PASSWORD = "only for this test"
@@ -28,7 +27,7 @@ RED = (255, 0, 0)
 
 @pytest.fixture(scope="module")
 def maps(shared):
-    return objectnet_maps.read(shared / "data" / "tables")
+    return read_maps(shared / "data" / "tables")
 
 
 def picture(seed, height=40, width=60):
@@ -85,15 +84,15 @@ def examples(source):
 
 @pytest.mark.parametrize("given", ["", "objectnet-1.0", "objectnet-1.0/images"])
 def test_root_parent_and_images_folder_are_the_same(root, maps, given):
-    found = objectnet_files.find(root / given, maps)
+    found = files.find(root / given, maps)
     assert ids(found) == ["chair/c.png", "mug/a.png", "mug/b.png"]
     assert (found.others, found.strange) == (1, ())
 
 
 def test_an_encrypted_zip_is_the_folder(root, maps, make_zip):
     path = make_zip("-P", PASSWORD)
-    found = objectnet_files.find(path, maps, PASSWORD)
-    folder = objectnet_files.find(root, maps)
+    found = files.find(path, maps, PASSWORD)
+    folder = files.find(root, maps)
     assert (ids(found), found.others) == (ids(folder), folder.others)
     zipped, plain = open_images(found, maps), open_images(folder, maps)
     assert zipped.fingerprint == plain.fingerprint
@@ -106,53 +105,53 @@ def test_an_encrypted_zip_is_the_folder(root, maps, make_zip):
 
 def test_a_zip_without_password(maps, make_zip):
     path = make_zip()
-    assert len(objectnet_files.find(path, maps).images) == 3
+    assert len(files.find(path, maps).images) == 3
     with pytest.raises(ValueError, match="not encrypted. Leave it out"):
-        objectnet_files.find(path, maps, PASSWORD)
+        files.find(path, maps, PASSWORD)
 
 
 def test_wrong_passwords_are_refused(maps, make_zip):
     path = make_zip("-P", PASSWORD)
     with pytest.raises(ValueError, match="encrypted. Give its --password"):
-        objectnet_files.find(path, maps)
+        files.find(path, maps)
     # One in 256 wrong ones passes the check of the first byte.
     for guess in range(300):
         with pytest.raises(ValueError, match="does not open the zip"):
-            objectnet_files.find(path, maps, f"wrong {guess}")
+            files.find(path, maps, f"wrong {guess}")
 
 
 def test_a_cut_zip_is_refused(maps, make_zip):
     path = make_zip()
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="neither a folder nor a complete zip"):
-        objectnet_files.find(path, maps)
+        files.find(path, maps)
 
 
 def test_a_password_is_not_for_folders(root, maps):
     with pytest.raises(ValueError, match="is a folder. Leave it out"):
-        objectnet_files.find(root, maps, PASSWORD)
+        files.find(root, maps, PASSWORD)
 
 
 def test_other_layouts_say_what_was_found_and_expected(tmp_path, maps):
     with pytest.raises(FileNotFoundError, match="there is no"):
-        objectnet_files.find(tmp_path / "nowhere", maps)
+        files.find(tmp_path / "nowhere", maps)
     with pytest.raises(ValueError, match="Found: nothing"):
-        objectnet_files.find(tmp_path, maps)
+        files.find(tmp_path, maps)
     write(tmp_path / "train" / "cat" / "a.png", picture(0))
     with pytest.raises(ValueError, match=r"images/<class fold.*Found: train\."):
-        objectnet_files.find(tmp_path, maps)
+        files.find(tmp_path, maps)
     (tmp_path / "images" / "chair").mkdir(parents=True)
     with pytest.raises(ValueError, match="no .png file"):
-        objectnet_files.find(tmp_path, maps)
+        files.find(tmp_path, maps)
 
 
 def test_folders_that_are_no_classes_are_told(root, maps):
     write(root / "objectnet-1.0/images/stool/a.png", picture(0))
-    assert objectnet_files.find(root, maps).strange == ("stool",)
+    assert files.find(root, maps).strange == ("stool",)
 
 
 def test_the_source_is_for_evaluation_only(root, maps):
-    source = open_images(objectnet_files.find(root, maps), maps)
+    source = open_images(files.find(root, maps), maps)
     assert (source.split, source.num_examples) == ("test", 3)
     assert source.image_size == (40, 60)
     assert source.class_names == maps.labels
@@ -186,9 +185,9 @@ def test_boxes_cut_out_the_object(root, maps):
         # Up to the edges: the border is left out all the same.
         "mug/b.png,0,0,60,40\n"
     )
-    boxes = objectnet_boxes.read(root / "boxes.csv")
-    found = objectnet_files.find(root, maps)
-    chosen, corners = objectnet_boxes.choose(found, boxes, 2)
+    boxes = read_boxes(root / "boxes.csv")
+    found = files.find(root, maps)
+    chosen, corners = choose(found, boxes, 2)
     assert ids(chosen) == ["mug/a.png", "mug/b.png"]
     assert corners == ((10, 5, 30, 25), (2, 2, 58, 38))
     source = open_images(chosen, maps, corners)
@@ -209,15 +208,15 @@ def test_corrupt_images_keep_their_place_among_boxes(root, maps):
     mug = root / "objectnet-1.0/images/mug/a.png"
     cut = mug.read_bytes()[:60]
     mug.write_bytes(cut)
-    found = objectnet_files.find(root, maps)
+    found = files.find(root, maps)
     boxes = {name: (5, 5, 20, 20) for name in ids(found)}
-    chosen, corners = objectnet_boxes.choose(found, boxes, 2)
+    chosen, corners = choose(found, boxes, 2)
     read = examples(open_images(chosen, maps, corners))
     assert list(read) == ids(found)
     assert read["mug/a.png"]["image"].numpy() == cut
     # What is no PNG at all has no size, and no place for a box.
     mug.write_bytes(b"")
-    chosen, _ = objectnet_boxes.choose(found, boxes, 2)
+    chosen, _ = choose(found, boxes, 2)
     assert ids(chosen) == ["chair/c.png", "mug/b.png"]
 
 
@@ -239,19 +238,19 @@ def test_corrupt_images_keep_their_place_among_boxes(root, maps):
 def test_bad_boxes_are_named(tmp_path, text, message):
     (tmp_path / "boxes.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
-        objectnet_boxes.read(tmp_path / "boxes.csv")
+        read_boxes(tmp_path / "boxes.csv")
 
 
 def test_boxes_that_miss_are_named(root, maps):
-    found = objectnet_files.find(root, maps)
+    found = files.find(root, maps)
     with pytest.raises(ValueError, match="none of the 3 images has a box"):
-        objectnet_boxes.choose(found, {"mug/z.png": (1, 2, 3, 4)}, 2)
+        choose(found, {"mug/z.png": (1, 2, 3, 4)}, 2)
     with pytest.raises(ValueError, match="of mug/a.png lies inside its 60 x"):
-        objectnet_boxes.choose(found, {"mug/a.png": (60, 2, 99, 40)}, 2)
+        choose(found, {"mug/a.png": (60, 2, 99, 40)}, 2)
 
 
 def test_the_size_is_that_of_the_header():
     header = tf.io.encode_png(picture(0, 7, 9)).numpy()[:24]
-    assert objectnet_files.png_size(header) == (9, 7)
+    assert files.png_size(header) == (9, 7)
     assert struct.unpack(">II", header[16:]) == (9, 7)
-    assert objectnet_files.png_size(header[:20]) is None
+    assert files.png_size(header[:20]) is None

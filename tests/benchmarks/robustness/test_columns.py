@@ -1,6 +1,6 @@
 import pytest
 
-from bit_keras.benchmarks.columns import joined, read_column
+from bit_keras.benchmarks.robustness.columns import joined, read_column
 from bit_keras.data.sources import open_source
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from bit_keras.benchmarks import cue_conflict
-from bit_keras.benchmarks.cue_conflict import CATEGORIES
-from bit_keras.benchmarks.label_space import imagenet_classes
+from bit_keras.benchmarks.robustness import cue_conflict
+from bit_keras.benchmarks.robustness.cue_conflict import CATEGORIES
+from bit_keras.benchmarks.robustness.label_space import imagenet_classes
 
 # Of the table in rgeirhos/texture-vs-shape, by WordNet id instead of number.
 KNOWN = {

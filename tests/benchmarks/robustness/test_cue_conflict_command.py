@@ -10,14 +10,12 @@ import tensorflow_datasets as tfds
 
 from bit_keras import checkpoints, models
 from bit_keras.arguments import Parser
-from bit_keras.benchmarks import (
-    cue_conflict_command,
-    results,
-    robustness_command,
-)
+from bit_keras.benchmarks import results
 from bit_keras.benchmarks.backbone import open_backbone
 from bit_keras.benchmarks.images import Preprocessing
-from bit_keras.benchmarks.label_space import imagenet_classes
+from bit_keras.benchmarks.robustness import command as robustness_command
+from bit_keras.benchmarks.robustness import cue_conflict_command
+from bit_keras.benchmarks.robustness.label_space import imagenet_classes
 
 # Two outputs for cats, none for most categories.
 NAMES = ["n02123045 tabby", "clock", "n02123159", "truck", "thing", "knife"]

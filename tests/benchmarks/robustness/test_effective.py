@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bit_keras.benchmarks import effective_robustness, reference_models
-from bit_keras.benchmarks.effective_robustness import Line, fit
+from bit_keras.benchmarks.robustness import reference_models
+from bit_keras.benchmarks.robustness.effective import SCALES, Line, fit
 
 
 def logit(p):
@@ -22,7 +22,7 @@ def test_the_published_line_for_sketch_gives_the_published_distance():
     assert abs(found) < 0.005
 
 
-@pytest.mark.parametrize("scale", effective_robustness.SCALES)
+@pytest.mark.parametrize("scale", SCALES)
 def test_points_on_a_line_are_found_on_it(scale):
     to, back = {
         "logit": (logit, lambda y: 1 / (1 + np.exp(-y))),

@@ -6,12 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bit_keras.benchmarks import (
-    effective_command,
-    effective_panels,
-    results,
-    robustness_rows,
-)
+from bit_keras.benchmarks import results
+from bit_keras.benchmarks.robustness import effective_command, effective_panels
+from bit_keras.benchmarks.robustness.rows import Accuracy, drop_row
 
 BIT = "resnetv2_*_bit.goog_in21k_ft_in1k"
 FIELDS = {
@@ -57,9 +54,9 @@ def measure(folder, source, shifted, protocol="full", n=1000):
 
     def made(task, hits):
         right = np.arange(n) < hits * n
-        return robustness_rows.Accuracy(task, protocol, right, {})
+        return Accuracy(task, protocol, right, {})
 
-    row = robustness_rows.drop_row(
+    row = drop_row(
         made("imagenet", source), made("imagenet -> sketch", shifted), **FIELDS
     )
     results.ResultsFile(folder / results.FILE_NAME).append([row])

@@ -8,11 +8,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from bit_keras import checkpoints, models
-from bit_keras.benchmarks import imagenet_shift, shifts
 from bit_keras.benchmarks.backbone import open_backbone
 from bit_keras.benchmarks.images import ShortSide
-from bit_keras.benchmarks.label_space import imagenet_classes
-from bit_keras.benchmarks.shift import Job
+from bit_keras.benchmarks.robustness import imagenet_shift, shifts
+from bit_keras.benchmarks.robustness.label_space import imagenet_classes
+from bit_keras.benchmarks.robustness.shift import Job
 from bit_keras.benchmarks.tasks import Task
 
 SAMPLE = "imagenet1k_sample_mini"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from bit_keras.benchmarks import label_space
+from bit_keras.benchmarks.robustness import label_space
 
 
 def test_restricted_predictions_are_the_best_of_the_allowed_classes():

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from bit_keras.benchmarks import reference_models
+from bit_keras.benchmarks.robustness import reference_models
 
 
 def write(path, **columns):

@@ -6,12 +6,12 @@ import sys
 import pytest
 
 from bit_keras.arguments import Parser
-from bit_keras.benchmarks import robustness_command
+from bit_keras.benchmarks.robustness import command
 
 
 def parser():
     made = Parser(prog="bench robustness", allow_abbrev=False)
-    robustness_command.add_arguments(made)
+    command.add_arguments(made)
     return made
 
 
@@ -20,11 +20,11 @@ def test_help_lists_the_kinds(capsys):
         parser().parse_args(["--help"])
     assert end.value.code == 0
     out = capsys.readouterr().out
-    for kind, (_, text) in robustness_command.KINDS.items():
+    for kind, (_, text) in command.KINDS.items():
         assert f"{kind} " in out and text in out
 
 
-@pytest.mark.parametrize("kind", robustness_command.KINDS)
+@pytest.mark.parametrize("kind", command.KINDS)
 def test_every_kind_has_arguments_of_its_own(kind, capsys):
     with pytest.raises(SystemExit) as end:
         parser().parse_args([kind, "--help"])
@@ -59,14 +59,14 @@ def test_the_kind_checks_and_runs(tmp_path):
     args = parser().parse_args([*words.split(), "--reference-shifted=b.csv"])
     assert args.kind == "effective"
     with pytest.raises(FileNotFoundError, match="no.csv"):
-        robustness_command.check(args)
+        command.check(args)
 
 
 def test_a_slip_is_answered_without_tensorflow():
     code = (
         "import sys\n"
         "from bit_keras.arguments import Parser\n"
-        "from bit_keras.benchmarks import robustness_command as command\n"
+        "from bit_keras.benchmarks.robustness import command\n"
         "made = Parser(prog='x', allow_abbrev=False)\n"
         "command.add_arguments(made)\n"
         "for kind in ('shift', 'cue_conflict'):\n"

@@ -2,16 +2,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bit_keras.benchmarks import results, robustness_panels
-from bit_keras.benchmarks.cue_conflict import CATEGORIES, shape_bias
-from bit_keras.benchmarks.cue_conflict_command import rows as cue_rows
+from bit_keras.benchmarks import results
 from bit_keras.benchmarks.drawing.plot import Heatmap
-from bit_keras.benchmarks.robustness_rows import (
+from bit_keras.benchmarks.robustness import panels
+from bit_keras.benchmarks.robustness.cue_conflict import CATEGORIES, shape_bias
+from bit_keras.benchmarks.robustness.cue_conflict_command import (
+    rows as cue_rows,
+)
+from bit_keras.benchmarks.robustness.rows import (
     Accuracy,
     accuracy_row,
     drop_row,
 )
-from bit_keras.benchmarks.shift import split_by
+from bit_keras.benchmarks.robustness.shift import split_by
 
 FIELDS = {
     "model": "m",
@@ -40,9 +43,9 @@ def parts(values):
 
 def test_no_rows_no_panels(tmp_path):
     frame = load(tmp_path, accuracy_row(accuracy("a", 0.5), **FIELDS))
-    assert robustness_panels.panels(frame[:0]) == []
+    assert panels.panels(frame[:0]) == []
     # An accuracy alone shows no shift.
-    assert robustness_panels.panels(frame) == []
+    assert panels.panels(frame) == []
 
 
 def test_drops_are_points_below_the_diagonal(tmp_path):
@@ -56,7 +59,7 @@ def test_drops_are_points_below_the_diagonal(tmp_path):
             **FIELDS,
         ),
     ]
-    (panel,) = robustness_panels.panels(load(tmp_path, *rows))
+    (panel,) = panels.panels(load(tmp_path, *rows))
     assert panel.table["drop"].tolist() == pytest.approx([0.4, 0.2, 0.2])
     (axes,) = panel.plot.axes
     diagonal, one, two = axes.series
@@ -75,13 +78,13 @@ def test_the_last_measurement_counts(tmp_path):
     )
     other = Accuracy("a -> b", "shift", np.arange(50) < 30, {"data": "new"})
     new = drop_row(accuracy("a", 0.9), other, **FIELDS)
-    (panel,) = robustness_panels.panels(load(tmp_path, new, old))
+    (panel,) = panels.panels(load(tmp_path, new, old))
     assert panel.table["shifted"].tolist() == [0.6]
 
 
 def test_numbers_are_in_order_on_the_axis(tmp_path):
     found, rows = parts([10, 2, 2, 10, 31, 2])
-    (panel,) = robustness_panels.panels(load(tmp_path, *rows))
+    (panel,) = panels.panels(load(tmp_path, *rows))
     (axes,) = panel.plot.axes
     assert axes.x_ticks is None
     assert list(axes.series[0].x) == [2, 10, 31]
@@ -91,7 +94,7 @@ def test_numbers_are_in_order_on_the_axis(tmp_path):
 
 def test_names_are_ticks(tmp_path):
     found, rows = parts(["photo", "cartoon", "photo"])
-    (panel,) = robustness_panels.panels(load(tmp_path, *rows))
+    (panel,) = panels.panels(load(tmp_path, *rows))
     (axes,) = panel.plot.axes
     assert axes.x_ticks == ((0, "cartoon"), (1, "photo"))
     assert list(axes.series[0].y) == [part.value for part in found]
@@ -103,7 +106,7 @@ def test_places_are_a_map(tmp_path):
     whole = Accuracy("set", "full", np.array([1, 0, 0, 1, 0], bool), {})
     found = split_by(whole, "x_coord,y_coord", places)
     rows = [accuracy_row(part, **FIELDS) for part in found]
-    (panel,) = robustness_panels.panels(load(tmp_path, *rows))
+    (panel,) = panels.panels(load(tmp_path, *rows))
     (heatmap,) = panel.plot.axes
     assert isinstance(heatmap, Heatmap)
     # Columns are x, from the left; rows are y, from the top.
@@ -122,7 +125,7 @@ def test_shape_bias_by_category(tmp_path):
     )
     groups = {name: [0] for name in CATEGORIES}
     rows = cue_rows("conflict", counted, groups, {}, **FIELDS)
-    (panel,) = robustness_panels.panels(load(tmp_path, *rows))
+    (panel,) = panels.panels(load(tmp_path, *rows))
     (axes,) = panel.plot.axes
     points, line = axes.series
     # Nothing was decided for the shape or the texture of the one car.

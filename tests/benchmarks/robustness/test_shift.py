@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from bit_keras.benchmarks.label_space import check_classes
-from bit_keras.benchmarks.robustness_rows import (
+from bit_keras.benchmarks.robustness.label_space import check_classes
+from bit_keras.benchmarks.robustness.rows import (
     Accuracy,
     accuracy_row,
     drop_row,
 )
-from bit_keras.benchmarks.shift import split_by
+from bit_keras.benchmarks.robustness.shift import split_by
 
 FIELDS = {
     "model": "m",

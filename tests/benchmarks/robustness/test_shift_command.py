@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from bit_keras import checkpoints, models
 from bit_keras.arguments import Parser
-from bit_keras.benchmarks import results, robustness_command, task_data
+from bit_keras.benchmarks import results, task_data
 from bit_keras.benchmarks.backbone import open_backbone
 from bit_keras.benchmarks.images import Preprocessing
 from bit_keras.benchmarks.predictions import predict
+from bit_keras.benchmarks.robustness import command as robustness_command
 from bit_keras.benchmarks.tasks import Task
 
 TASKS = {

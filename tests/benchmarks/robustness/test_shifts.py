@@ -3,8 +3,9 @@
 import pytest
 import tensorflow_datasets as tfds
 
-from bit_keras.benchmarks import shifts, task_data, task_status
-from bit_keras.benchmarks.label_space import imagenet_classes
+from bit_keras.benchmarks import task_data, task_status
+from bit_keras.benchmarks.robustness import shifts
+from bit_keras.benchmarks.robustness.label_space import imagenet_classes
 
 
 @pytest.mark.parametrize("name", shifts.names())

@@ -1,0 +1,1 @@
+"""ObjectNet: everyday objects where one does not expect them."""
