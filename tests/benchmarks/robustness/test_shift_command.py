@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from bit_keras import checkpoints, models
 from bit_keras.arguments import Parser
 from bit_keras.benchmarks import results, task_data
+from bit_keras.benchmarks.__main__ import main
 from bit_keras.benchmarks.backbone import open_backbone
 from bit_keras.benchmarks.images import Preprocessing
 from bit_keras.benchmarks.predictions import predict
@@ -131,6 +133,30 @@ def test_accuracy_by_another_feature(command):
     assert {row.task for row in parts} == {
         f"pacs/domain={name}"
         for name in ("art_painting", "cartoon", "photo", "sketch")
+    }
+
+
+def test_folders_of_images_are_compared(heads, tmp_path):
+    for place, shade in (("indoors", 40), ("outdoors", 200)):
+        for name in "abcdefg":
+            folder = tmp_path / place / "test" / name
+            folder.mkdir(parents=True)
+            Image.new("L", (8, 8), shade).save(folder / "1.png")
+    entries = [
+        {"name": n, "dataset": str(tmp_path / n), "train": "train"}
+        for n in ("indoors", "outdoors")
+    ]
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps([{**e, "test": "test"} for e in entries]))
+    words = ["robustness", "shift", "--model", heads[7], "--source=indoors"]
+    words += ["--shifted=outdoors", f"--tasks-file={path}", "--resolution=16"]
+    assert main([*words, f"--out={tmp_path / 'out'}"]) == 0
+    rows = results.ResultsFile(tmp_path / "out" / results.FILE_NAME).rows()
+    # All images of a folder are the same: one of seven is right.
+    found = {r.task: r.value for r in rows if r.metric == "accuracy"}
+    assert found == {
+        "indoors": pytest.approx(1 / 7),
+        "indoors -> outdoors": pytest.approx(1 / 7),
     }
 
 
