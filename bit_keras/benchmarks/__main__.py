@@ -34,7 +34,7 @@ _COMMANDS = {
         "how honest a model's probabilities are",
     ),
     "duplicates": (
-        "duplicates_command",
+        "duplicates.command",
         "test images that the upstream images contain",
     ),
     "saturation": (

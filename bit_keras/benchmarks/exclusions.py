@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bit_keras.benchmarks.row import config_hash
 from bit_keras.checkpoint_report import first_names
 from bit_keras.recipe import did_you_mean
 from bit_keras.workdir import write_atomic
@@ -198,6 +199,22 @@ def protocol(name: str, exclude: Mapping[str, Collection[str]]) -> str:
     ('big_vision', 'big_vision, deduplicated')
     """
     return f"{name}, deduplicated" if exclude else name
+
+
+def label(exclude: Mapping[str, Collection[str]]) -> str:
+    """Names a list by its content: rows of different ones are kept apart.
+
+    Args:
+        exclude: From `read`.
+
+    Example:
+
+    >>> label({}), label({"pets": ["b", "a"]})
+    ('', 'list f66ad8f9')
+    """
+    if not exclude:
+        return ""
+    return f"list {config_hash(config(exclude, sorted(exclude)))[:8]}"
 
 
 def config(

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from bit_keras.benchmarks import selection
+from bit_keras.benchmarks import exclusions, selection
 from bit_keras.quiet import quiet
 from bit_keras.recipe import override
 from bit_keras.recipes import transfer
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     selection.add_arguments(parser)
     selection.add_tasks_file(parser)
+    exclusions.add_argument(parser)
     add = parser.add_argument
     add("--shots", default="1,5,10,25", help="images per class; 1,5,10,25")
     add("--seeds", type=int, help="draws of those; default 3 (finetune: 5)")
@@ -78,6 +79,7 @@ def check(args: argparse.Namespace) -> None:
     selection.check(args)
     own = selection.read_tasks_file(args.tasks_file)
     selection.wanted(args.tasks, own or "fewshot", own)
+    exclusions.read(args.exclude)
     selection.numbers("--shots", args.shots)
     if args.seeds is not None and args.seeds < 1:
         raise ValueError(f"--seeds must be >= 1; got {args.seeds}.")
@@ -126,6 +128,8 @@ def run(args: argparse.Namespace) -> int:
     chosen = selection.choose(
         args.tasks, own or "fewshot", own, args.data_dir, say
     )
+    exclude = exclusions.read(args.exclude)
+    exclusions.check_tasks(exclude, (task.name for task in chosen))
     if args.protocol == "leave_self_out" and len(chosen) == 1:
         raise ValueError(
             "Protocol leave_self_out chooses the l2 of a task by the other "

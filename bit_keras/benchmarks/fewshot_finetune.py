@@ -2,10 +2,16 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from bit_keras.benchmarks import fewshot, results, task_data
+from bit_keras.benchmarks import (
+    exclusions,
+    fewshot,
+    results,
+    source_subset,
+    task_data,
+)
 from bit_keras.benchmarks.fewshot_overview import finish
 from bit_keras.benchmarks.finetune import (
     Start,
@@ -36,6 +42,7 @@ class Trial:
         test: Its test split.
         shots: Training images per class.
         seed: Of the subset, and of the run.
+        excluded: How many images were left out of `test`; None: all are in it.
     """
 
     task: Task
@@ -44,6 +51,13 @@ class Trial:
     test: Source
     shots: int
     seed: int
+    excluded: int | None = None
+
+    @property
+    def protocol(self) -> str:
+        """Of the row: deduplicated ones are another protocol."""
+        exclude = {} if self.excluded is None else {self.task.name: ()}
+        return exclusions.protocol(_PROTOCOL, exclude)
 
     def __str__(self) -> str:
         return f"{self.task.name}, {self.shots} shots, seed {self.seed}"
@@ -79,11 +93,14 @@ def run(
         overrides.append(f"preprocess.crop={args.resolution}")
     file = results.ResultsFile(Path(args.out) / results.FILE_NAME)
     done = {row.config_hash for row in file.rows()}
+    exclude = exclusions.read(args.exclude)
     asked, failures = set(), []
     for task in chosen:
         recipe = hyperrule_recipe(start, task, args.batch_size, overrides)
         try:
-            planned = [*trials(task, recipe, shots, seeds, args.data_dir)]
+            planned = [
+                *trials(task, recipe, shots, seeds, args.data_dir, exclude)
+            ]
         except _FAILURES as error:
             failures.append(str(error))
             continue
@@ -109,6 +126,7 @@ def trials(
     shots: tuple[int, ...],
     seeds: tuple[int, ...],
     data_dir: str | None,
+    exclude: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[Trial]:
     """Yields the trials of a task, after opening its data.
 
@@ -118,14 +136,19 @@ def trials(
         shots: Images per class.
         seeds: Subsets of that size.
         data_dir: Folder of TFDS data; None: TFDS's default.
+        exclude: Test images to leave out, from `exclusions.read`; None: none.
     """
     train, test = (
         task_data.open_split(task, split, data_dir)
         for split in ("train", "test")
     )
+    excluded = None
+    if exclude:
+        ids = source_subset.present(task.name, test, exclude[task.name])
+        test, excluded = source_subset.without(test, ids), len(ids)
     for k in shots:
         for seed in seeds:
-            yield Trial(task, recipe, train, test, k, seed)
+            yield Trial(task, recipe, train, test, k, seed, excluded)
 
 
 def config_hash(start: Start, trial: Trial) -> str:
@@ -137,7 +160,7 @@ def config_hash(start: Start, trial: Trial) -> str:
             "model": start.sha256,
             "task": trial.task.name,
             "data": [[s.name, s.split, s.fingerprint] for s in sources],
-            "protocol": _PROTOCOL,
+            "protocol": trial.protocol,
             "recipe": to_dict(trial.recipe),
             "shots": trial.shots,
             "seed": trial.seed,
@@ -164,6 +187,9 @@ def measure(
     hashed = config_hash(start, trial)
     folder = Path(out, "runs", f"{trial.task.name}-{hashed}")
     result = finetune(start, recipe, subset, trial.test, folder, say)
+    details = {"steps": result["steps"], "run": str(folder)}
+    if trial.excluded is not None:
+        details["excluded"] = trial.excluded
     return results.Row(
         benchmark="fewshot",
         model=start.name,
@@ -171,7 +197,7 @@ def measure(
         upstream=start.upstream,
         task=trial.task.name,
         group=trial.task.kind,
-        protocol=_PROTOCOL,
+        protocol=trial.protocol,
         preprocessing=preprocessing(folder),
         metric="accuracy",
         value=result["top1"],
@@ -179,6 +205,6 @@ def measure(
         n=result["eval_examples"],
         shots=trial.shots,
         seed=trial.seed,
-        details={"steps": result["steps"], "run": str(folder)},
+        details=details,
         config_hash=hashed,
     )

@@ -1,10 +1,10 @@
 """What a few-shot probe measures, and the hash of each of its numbers."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from bit_keras.benchmarks import results
+from bit_keras.benchmarks import exclusions, results
 from bit_keras.benchmarks.backbone import Backbone
 from bit_keras.benchmarks.images import Preprocessing
 from bit_keras.benchmarks.protocols import Protocol
@@ -27,6 +27,7 @@ class Job:
         cache_dir: Folder of extracted features.
         batch_size: Images per extraction step.
         allow_fewer: Whether small classes may give fewer than k images.
+        exclude: Test images to leave out, from `exclusions.read`.
     """
 
     backbone: Backbone
@@ -39,6 +40,9 @@ class Job:
     cache_dir: Path
     batch_size: int = 64
     allow_fewer: bool = False
+    exclude: Mapping[str, Collection[str]] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def draws(self) -> tuple[int | None, ...]:
@@ -77,6 +81,7 @@ class Job:
             "protocol": self.protocol.name,
             "preprocessing": str(self.preprocessing),
             "allow_fewer": self.allow_fewer,
+            **exclusions.config(self.exclude, (v.name for v in voters)),
         }
         return {
             (endpoint, shots, seed): results.config_hash(

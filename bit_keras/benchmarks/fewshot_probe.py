@@ -3,17 +3,19 @@
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bit_keras.benchmarks import (
+    exclusions,
     fewshot,
     protocols,
     results,
     selection,
+    source_subset,
     task_data,
 )
 from bit_keras.benchmarks.backbone import open_backbone
@@ -62,6 +64,7 @@ def run(
         cache_dir=selection.cache_dir(args),
         batch_size=args.batch_size or 64,
         allow_fewer=args.allow_fewer,
+        exclude=exclusions.read(args.exclude),
     )
     # Misspelt endpoints, before the first task's features.
     backbone.features(job.endpoints)
@@ -152,6 +155,7 @@ class _Measured:
     """A task's accuracies over all penalties, by endpoint."""
 
     test_examples: int
+    excluded: int
     tables: dict[str, pd.DataFrame]
 
 
@@ -161,7 +165,11 @@ def _probe(
     sources: tuple[Source, Source],
     say: Callable[[str], None],
 ) -> _Measured:
-    train, test = (_features(job, task, source, say) for source in sources)
+    excluded = source_subset.present(
+        task.name, sources[1], job.exclude.get(task.name, ())
+    )
+    train = _features(job, task, sources[0], say)
+    test = _features(job, task, sources[1], say, excluded)
     began = time.monotonic()
     tables = {
         endpoint: fewshot.linear_probe(
@@ -184,11 +192,15 @@ def _probe(
         f"{task.name}: features {train.seconds + test.seconds:.1f} s, "
         f"probes {seconds:.1f} s"
     )
-    return _Measured(len(test.labels), tables)
+    return _Measured(len(test.labels), len(excluded), tables)
 
 
 def _features(
-    job: Job, task: Task, source: Source, say: Callable[[str], None]
+    job: Job,
+    task: Task,
+    source: Source,
+    say: Callable[[str], None],
+    exclude: Collection[str] = (),
 ) -> Features:
     return extract(
         job.backbone,
@@ -199,6 +211,7 @@ def _features(
         job.cache_dir,
         job.batch_size,
         say,
+        exclude,
     )
 
 
@@ -218,6 +231,8 @@ def _rows(
         if job.allow_fewer:
             more["allow_fewer"] = True
         for task, one in measured.items():
+            if job.exclude:
+                more["excluded"] = one.excluded
             for line in best[best["task"] == task.name].itertuples():
                 seed = None if pd.isna(line.seed) else int(line.seed)
                 rows.append(
@@ -244,7 +259,7 @@ def _common(job: Job, task: Task, test_examples: int) -> dict[str, Any]:
         "upstream": job.backbone.upstream,
         "task": task.name,
         "group": task.kind,
-        "protocol": job.protocol.name,
+        "protocol": exclusions.protocol(job.protocol.name, job.exclude),
         "preprocessing": str(job.preprocessing),
         "metric": "accuracy",
         "n": test_examples,

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,6 @@ _PANELS = {
     "corruptions": "corruptions.panels",
     "calibration": "calibration.panels",
     "ood": "calibration.panels",
-    "duplicates": "duplicates_panels",
 }
 
 
@@ -47,12 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def write(frame: "pd.DataFrame", out: str | os.PathLike) -> Path:
+def write(
+    frame: "pd.DataFrame",
+    out: str | os.PathLike,
+    folders: Sequence[str | os.PathLike] = (),
+) -> Path:
     """Writes a report.
 
     Args:
         frame: Rows, from `results.load`.
         out: Directory; files of the same names are replaced.
+        folders: Where the rows are from, and pictures that belong to them.
 
     Returns:
         The path of report.html.
@@ -63,11 +68,12 @@ def write(frame: "pd.DataFrame", out: str | os.PathLike) -> Path:
     """
     # Loading the plotting libraries takes seconds; a slip should not.
     from bit_keras.benchmarks.drawing import report
+    from bit_keras.benchmarks.duplicates import panels as duplicates
     from bit_keras.benchmarks.report_sections import sections
     from bit_keras.benchmarks.results_export import render, replace_file
     from bit_keras.benchmarks.section_panels import panel, provenance
 
-    drawn = frame["benchmark"].isin(_PANELS)
+    drawn = frame["benchmark"].isin([*_PANELS, "duplicates"])
     parts = sections(frame[~drawn])
     panels = [panel(part) for part in parts]
     for module in dict.fromkeys(_PANELS.values()):
@@ -76,6 +82,8 @@ def write(frame: "pd.DataFrame", out: str | os.PathLike) -> Path:
         if len(rows):
             made = importlib.import_module(f"bit_keras.benchmarks.{module}")
             panels += made.panels(rows)
+    # Rows of other benchmarks are compared with and without duplicates.
+    panels += duplicates.panels(frame, folders)
     replace_file(Path(out) / "results.csv", render(frame, "csv"))
     return report.write(
         [*panels, provenance(frame)],
@@ -108,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         frame = results_command.read(args.paths, args.where)
-        path = write(frame, args.out)
+        path = write(frame, args.out, args.paths)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bit_keras.benchmarks import results, selection, tasks
+from bit_keras.benchmarks import exclusions, results, selection, tasks
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.quiet import quiet
 from bit_keras.recipe import did_you_mean, override
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     'hyperrule'
     """
     selection.add_arguments(parser)
+    exclusions.add_argument(parser)
     add = parser.add_argument
     add(
         "--protocol",
@@ -61,6 +62,7 @@ def check(args: argparse.Namespace) -> None:
         ValueError: For anything misspelt, out of range, or without effect.
     """
     selection.check(args)
+    exclusions.read(args.exclude)
     if args.tasks is not None:
         _check_names(args.tasks)
     if args.seeds is not None and args.seeds < 1:
@@ -96,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
         The exit code: 1 if a task failed.
     """
     chosen = selection.choose(args.tasks, "vtab", (), args.data_dir, say)
+    exclusions.check_tasks(
+        exclusions.read(args.exclude), (task.name for task in chosen)
+    )
     with quiet():
         import tensorflow as tf
 
@@ -105,11 +110,12 @@ def run(args: argparse.Namespace) -> int:
         tf.get_logger().setLevel("ERROR")
     linear = args.protocol == "linear"
     job = (vtab_linear if linear else vtab_finetune).open_job(args, say)
-    say(f"{job.model.name}: {len(chosen)} tasks, protocol {job.protocol}")
+    protocol = exclusions.protocol(job.protocol, job.exclude)
+    say(f"{job.model.name}: {len(chosen)} tasks, protocol {protocol}")
     file = results.ResultsFile(Path(args.out) / results.FILE_NAME)
     failures = measure(job, chosen, file)
     print(
-        overview(file.rows(), job.model.sha256, job.protocol, job.settings),
+        overview(file.rows(), job.model.sha256, protocol, job.settings),
         end="",
     )
     for failure in failures:

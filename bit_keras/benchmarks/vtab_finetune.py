@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bit_keras.benchmarks import fewshot, results, vtab_lightweight
+from bit_keras.benchmarks import (
+    exclusions,
+    fewshot,
+    results,
+    source_subset,
+    vtab_lightweight,
+)
 from bit_keras.benchmarks.finetune import (
     Start,
     finetune,
@@ -40,6 +46,7 @@ class Job:
         data_dir: Folder of TFDS data; None: TFDS's default.
         out: Runs go to `runs/` in it.
         say: Is given each message.
+        exclude: Test images to leave out, from `exclusions.read`.
     """
 
     protocol: str
@@ -50,12 +57,17 @@ class Job:
     data_dir: str | None
     out: Path
     say: Callable[[str], None]
+    exclude: Mapping[str, Collection[str]] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def settings(self) -> str:
         """What differs from the protocol; rows that agree belong together."""
         batch = self.batch_size and [f"run.batch_size={self.batch_size}"]
-        return " ".join([*(batch or ()), *self.overrides])
+        without = exclusions.label(self.exclude)
+        words = [*(batch or ()), *self.overrides, without]
+        return " ".join(filter(None, words))
 
     def recipes(self, task: Task) -> tuple[Recipe, ...]:
         """Returns the settings to choose from for a task.
@@ -96,6 +108,11 @@ class Job:
         recipe, details = recipes[0], {}
         if len(recipes) > 1:
             recipe, details = self._choose(task, recipes, data)
+        if self.exclude:
+            test, ids = data["test"], self.exclude[task.name]
+            ids = source_subset.present(task.name, test, ids)
+            data["test"] = source_subset.without(test, ids)
+            details = {**details, "excluded": len(ids)}
         for seed, hashed in hashes.items():
             if hashed not in done:
                 run = dataclasses.replace(recipe.run, seed=seed)
@@ -120,6 +137,7 @@ class Job:
                 "protocol": self.protocol,
                 "recipes": [to_dict(recipe) for recipe in recipes],
                 "seed": seed,
+                **exclusions.config(self.exclude, [task.name]),
             }
         )
 
@@ -184,7 +202,7 @@ class Job:
             upstream=self.model.upstream,
             task=task.name,
             group=task.kind,
-            protocol=self.protocol,
+            protocol=exclusions.protocol(self.protocol, self.exclude),
             preprocessing=self._preprocessing(recipe),
             metric="accuracy",
             value=top1,
@@ -236,4 +254,5 @@ def open_job(args: argparse.Namespace, say: Callable[[str], None]) -> Job:
         data_dir=args.data_dir,
         out=Path(args.out),
         say=say,
+        exclude=exclusions.read(args.exclude),
     )

@@ -12,15 +12,22 @@ for each task, without a seed.
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from bit_keras.benchmarks import fewshot, protocols, results, selection
+from bit_keras.benchmarks import (
+    exclusions,
+    fewshot,
+    protocols,
+    results,
+    selection,
+)
 from bit_keras.benchmarks.backbone import Backbone, open_backbone
 from bit_keras.benchmarks.features import Features, extract
 from bit_keras.benchmarks.images import Preprocessing
+from bit_keras.benchmarks.source_subset import present
 from bit_keras.benchmarks.task_data import open_split
 from bit_keras.benchmarks.tasks import Task
 
@@ -40,6 +47,7 @@ class Job:
         data_dir: Folder of TFDS data; None: TFDS's default.
         cache_dir: Folder of extracted features.
         say: Is given each message.
+        exclude: Test images to leave out, from `exclusions.read`.
     """
 
     protocol: str
@@ -49,11 +57,15 @@ class Job:
     data_dir: str | None
     cache_dir: Path
     say: Callable[[str], None]
+    exclude: Mapping[str, Collection[str]] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def settings(self) -> str:
         """Rows that agree in it belong together."""
-        return str(self.preprocessing)
+        without = exclusions.label(self.exclude)
+        return ", ".join(filter(None, [str(self.preprocessing), without]))
 
     def rows(self, task: Task, done: Collection[str]) -> Iterator[results.Row]:
         """Measures one task; yields its row.
@@ -78,11 +90,17 @@ class Job:
                 ],
                 "protocol": self.protocol,
                 "preprocessing": str(self.preprocessing),
+                **exclusions.config(self.exclude, [task.name]),
             }
         )
         if hashed in done:
             self.say(f"{task.name}: measured already")
             return
+        excluded = {
+            "test": present(
+                task.name, data["test"], self.exclude.get(task.name, ())
+            )
+        }
         features = {
             name: extract(
                 self.model,
@@ -93,16 +111,20 @@ class Job:
                 self.cache_dir,
                 self.batch_size,
                 self.say,
+                excluded.get(name, ()),
             )
             for name, source in data.items()
         }
-        yield self._row(task, features, data["train"].num_classes, hashed)
+        more = {"excluded": len(excluded["test"])} if self.exclude else {}
+        num_classes = data["train"].num_classes
+        yield self._row(task, features, num_classes, more, hashed)
 
     def _row(
         self,
         task: Task,
         features: dict[str, Features],
         num_classes: int,
+        more: dict[str, int],
         hashed: str,
     ) -> results.Row:
         sweep = probe(
@@ -121,7 +143,7 @@ class Job:
             upstream=self.model.upstream,
             task=task.name,
             group=task.kind,
-            protocol=self.protocol,
+            protocol=exclusions.protocol(self.protocol, self.exclude),
             preprocessing=str(self.preprocessing),
             metric="accuracy",
             value=accuracy,
@@ -133,6 +155,7 @@ class Job:
                 "l2": l2,
                 "val200": sweep["accuracy"].max(),
                 "train_examples": len(features["train"].labels),
+                **more,
             },
             config_hash=hashed,
         )
@@ -206,4 +229,5 @@ def open_job(args: argparse.Namespace, say: Callable[[str], None]) -> Job:
         data_dir=args.data_dir,
         cache_dir=selection.cache_dir(args),
         say=say,
+        exclude=exclusions.read(args.exclude),
     )

@@ -53,6 +53,8 @@ def note(protocol: str) -> str:
     'The grid of this sweep is from memory, not verified in the VTAB paper'
     """
     vtab = tasks.group("vtab")
+    # "linear, deduplicated" is that of "linear".
+    protocol = protocol.partition(",")[0]
     if protocol == "hyperrule":
         flip = _names(task for task in vtab if not task.flip)
         crop = _names(task for task in vtab if not task.crop)

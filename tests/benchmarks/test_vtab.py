@@ -10,9 +10,9 @@ import pytest
 from bit_keras import recipe as recipe_lib
 from bit_keras.benchmarks import (
     published,
-    report_page,
     report_sections,
     results,
+    section_panels,
     task_data,
     tasks,
     vtab,
@@ -21,6 +21,7 @@ from bit_keras.benchmarks import (
     vtab_linear,
     vtab_overview,
 )
+from bit_keras.benchmarks.drawing import page
 from bit_keras.benchmarks.finetune import open_start
 from bit_keras.benchmarks.results import Row, config_hash
 from bit_keras.stops import NotFiniteError
@@ -429,8 +430,8 @@ def test_published_scores_stand_beside_the_measured_one(tmp_path):
     file = results.ResultsFile(tmp_path / results.FILE_NAME)
     file.append([make_row("vtab_dtd", 0.5)])
     (section,) = report_sections.sections(results.load([tmp_path]))
-    scores = report_sections.vtab_scores(section)
-    html = report_page._scores(scores, "hyperrule")
+    (shown, *_) = section_panels.panel(section).more
+    html = shown.caption + page.table(shown.frame)
     text = vtab_overview.overview(file.rows(), "ab", "hyperrule", "")
     for words in (
         "BiT-L R152x4, HyperRule",

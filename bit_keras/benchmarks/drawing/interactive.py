@@ -71,7 +71,9 @@ def _text(text: str) -> str:
 
 def _height(plot: Plot, lines: int) -> int:
     rows = [len(a.y_names) for a in plot.axes if isinstance(a, Heatmap)]
-    return max(_HEIGHT * lines, 28 * max(rows, default=0) * lines) + 90
+    # Alone it is as wide as the page.
+    height = _HEIGHT if len(plot.axes) > 1 else 1.5 * _HEIGHT
+    return int(max(height, 28 * max(rows, default=0)) * lines) + 90
 
 
 def _trace(series: Series, colours: Mapping[str, str]) -> go.Scatter | go.Bar:

@@ -1,0 +1,1 @@
+"""Test images that are among the images a model was pre-trained on."""
