@@ -12,11 +12,11 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from bit_keras.benchmarks.duplicates.hash_search import search
+from bit_keras.benchmarks.speed import memory
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.workdir import write_atomic
 
@@ -159,19 +159,7 @@ def _search_apart(
         for pair in zip(part.query.tolist(), part.target.tolist(), strict=True)
     ]
     seconds = time.perf_counter() - began
-    return found, seconds, _peak_memory()
-
-
-def _peak_memory() -> int:
-    """Returns the most bytes that this process ever had in memory.
-
-    Not `resource.getrusage`: there a process inherits what its parent had.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == "VmHWM":
-            return int(value.split()[0]) * 1024
-    raise OSError("The kernel does not tell the peak of memory (VmHWM).")
+    return found, seconds, memory.peak()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Every ratio is of two things measured in the same run, in turns.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bit_keras.benchmarks.speed import memory
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.quiet import quiet
 from bit_keras.workdir import write_atomic
@@ -112,14 +112,14 @@ def _export(folder: Path) -> dict[str, float]:
 
         # What TensorFlow takes for itself is not the export's.
         tf.zeros(1)
-    before = _resident()
+    before = memory.resident()
     began = time.monotonic()
     loaded = source.load(folder / "model.npz")
-    between = _resident()
+    between = memory.resident()
     options = exporter.Options(name="plain")
     exporter.export(loaded, folder, options, lambda line: None)
     seconds = time.monotonic() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = memory.peak()
     options = exporter.Options(name="folded", folded=True)
     exporter.export(loaded, folder, options, lambda line: None)
     return {
@@ -136,11 +136,6 @@ def _reload(folder: Path) -> dict[str, float]:
     began = time.monotonic()
     tf.saved_model.load(str(folder / "plain" / "1"))
     return {"seconds": time.monotonic() - began}
-
-
-def _resident() -> int:
-    pages = Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * resource.getpagesize()
 
 
 def _inference(
