@@ -124,7 +124,8 @@ def _add_what(group: Any, recipe_names: Sequence[str]) -> None:
     add(
         "--smoke",
         action="store_true",
-        help="a one-minute run: bit_tiny on shapes, 300 steps, unless said",
+        help="a one-minute run: a tiny network on shapes, 300 steps, unless "
+        "said",
     )
 
 

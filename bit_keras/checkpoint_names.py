@@ -3,6 +3,9 @@
 import re
 from collections.abc import Iterable
 
+# Of a ViT: the one array that depends on the size of the images.
+POSITIONS = "Transformer/posembed_input/pos_embedding"
+
 # From our variable paths to the names in the official files, tried in order.
 # BiT: block1_unit01/a_group_norm/gamma ->
 # resnet/block1/unit01/a/group_norm/gamma.

@@ -11,6 +11,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 # What registered models leave to the default of their class.
 _UNSAID = {"stem": "imagenet"}
+# Weights of a registered model may be for images of any size.
+_FREE = "image_size"
 _ATTENTION = "Transformer/encoderblock_0/MultiHeadDotProductAttention_1"
 
 
@@ -124,11 +126,12 @@ def _network(
 ) -> Network:
     """Adds what the file does not say, from the registered model it fits."""
     found = {**dimensions, **more}
+    asked = {key: value for key, value in found.items() if key != _FREE}
     name = next(
         (
             name
             for name in models.names(builder)
-            if {**_UNSAID, **models.arguments(name)}.items() >= found.items()
+            if {**_UNSAID, **models.arguments(name)}.items() >= asked.items()
         ),
         None,
     )

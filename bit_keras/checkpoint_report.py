@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from bit_keras import models
 from bit_keras.checkpoint_names import is_head
 from bit_keras.checkpoint_network import Shapes, recognize
 
@@ -42,6 +43,12 @@ def check_fit(
     if not problems:
         return
     hint = ""
+    if size := _other_size(model_shapes, file_shapes):
+        raise ValueError(
+            f'"{path}" does not fit the model, {describe(model_shapes)}: its '
+            f"layers are made for images of {size} pixels. Make the model for "
+            f"these, too (--resolution {size})."
+        )
     if all(map(is_head, problems)):
         hint = ' Pass head="drop" to load all but the head.'
     elif path.suffix == ".h5" and not path.name.endswith(".weights.h5"):
@@ -65,6 +72,20 @@ def check_fit(
         if names:
             lines.append(f"  {title} ({len(names)}): {first_names(names)}")
     raise ValueError("\n".join(lines))
+
+
+def _other_size(model_shapes: Shapes, file_shapes: Shapes) -> int | None:
+    """Returns the file's size of images, if only that tells the two apart."""
+    model, file = recognize(model_shapes), recognize(file_shapes)
+    if not model or not file or model.builder != file.builder:
+        return None
+    different = {
+        key
+        for key, value in file.arguments.items()
+        if model.arguments.get(key) != value
+    }
+    same = different == {"image_size"}
+    return file.arguments["image_size"] if same else None
 
 
 def first_names(names: Iterable[str], limit: int = 10) -> str:
@@ -102,6 +123,9 @@ def describe(shapes: Shapes) -> str:
     )
     if given.get("norm") == "batch":
         text += ' with norm="batch"'
+    usual = models.arguments(network.name) if network.name else {}
+    if given.get("image_size") != usual.get("image_size"):
+        text += f" for images of {given['image_size']} pixels"
     classes = network.num_classes
     return (
         f"{text} with {classes} classes" if classes else f"{text} without head"

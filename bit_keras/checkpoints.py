@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from bit_keras.checkpoint_files import BIT_HEAD, Stored, open_arrays, reading
-from bit_keras.checkpoint_names import is_head, official_keys
+from bit_keras.checkpoint_names import POSITIONS, is_head, official_keys
+from bit_keras.checkpoint_positions import resized
 from bit_keras.checkpoint_report import check_fit, first_names
 from bit_keras.recipe import did_you_mean
 
@@ -26,7 +27,8 @@ def load(
 
     Every array of the model must be in the file, and the other way round.
     Nothing is assigned before all of it is checked: a load that fails leaves
-    the model as it was.
+    the model as it was.  Position embeddings for images of another size are
+    interpolated.
 
     Args:
         model: From `bit_keras.create_model`.
@@ -55,6 +57,9 @@ def load(
     with contextlib.ExitStack() as stack:
         with reading(path):
             arrays = open_arrays(path, stack)
+        if POSITIONS in arrays and POSITIONS in variables:
+            shape = tuple(variables[POSITIONS].shape)
+            arrays[POSITIONS] = resized(arrays[POSITIONS], shape)
         check_fit(
             path,
             {key: tuple(v.shape) for key, v in variables.items()},

@@ -38,10 +38,47 @@ def check(recipe: Recipe) -> None:
     for name, value in positive.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be >= 1; got {value}.")
+    kept, steps = recipe.run.keep_weights_at, recipe.schedule.steps
+    if kept and (min(kept) < 1 or (steps and max(kept) > steps)):
+        raise ValueError(
+            f"run.keep_weights_at must be steps from 1 to {steps or 'the end'}"
+            f"; got {', '.join(map(str, kept))}."
+        )
+    _check_patches(recipe)
+    if recipe.schedule.boundaries and recipe.schedule.shape != "drops":
+        raise ValueError(
+            "schedule.boundaries are for schedule.shape=drops; got "
+            f"{recipe.schedule.shape}. Leave one of them out."
+        )
+    if recipe.schedule.cooldown_steps and recipe.schedule.shape == "drops":
+        raise ValueError(
+            "schedule.cooldown_steps are for a schedule.shape without drops "
+            "(linear, cosine, rsqrt). Leave them out, or set it."
+        )
+    if (
+        recipe.optimizer.clip_norm is not None
+        and recipe.optimizer.clip_norm <= 0
+    ):
+        raise ValueError(
+            f"optimizer.clip_norm must be > 0; got {recipe.optimizer.clip_norm}"
+            ". none: no limit."
+        )
     if recipe.model.norm == "batch" and recipe.run.micro_batch:
         raise ValueError(
             "--micro-batch is not exact with model.norm=batch, whose "
             "statistics depend on the batch. Leave one of them out."
+        )
+
+
+def _check_patches(recipe: Recipe) -> None:
+    """Raises a ValueError unless a network's patches tile the images."""
+    name, crop = recipe.model.name, recipe.preprocess.crop
+    patch = models.arguments(name).get("patch")
+    if patch and crop and crop % patch:
+        near = max(1, round(crop / patch)) * patch
+        raise ValueError(
+            f"--resolution must be a multiple of {patch}, the side of a patch "
+            f"of {name}; got {crop}. The nearest: --resolution {near}."
         )
 
 

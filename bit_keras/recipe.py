@@ -71,22 +71,33 @@ class Preprocess:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """SGD with momentum; weight decay is an L2 term in the gradient."""
+    """How gradients become steps.
 
+    "sgd" has momentum, and weight decay as an L2 term in the gradient (BiT).
+    "adam" has weight decay apart from the gradient, in units of the learning
+    rate: `w -= rate * (adam + weight_decay * w)` (ViT, MLP-Mixer).
+    """
+
+    # Of "adam": the decay of the first moment, beta 1.
     momentum: float = 0.9
     # On kernels only, never on biases or norm parameters.
     weight_decay: float = 0.0
     # Of the head relative to the backbone (saturation study); 1: the same.
     head_weight_decay_multiplier: float = 1.0
     head_learning_rate_multiplier: float = 1.0
+    name: Literal["sgd", "adam"] = "sgd"
+    # Most that the norm of all gradients together may be; None: no limit.
+    clip_norm: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Learning rate over steps: linear warm-up, then drops.
+    """Learning rate over steps: linear warm-up, then down.
 
     The rate of step t (from 0) is `learning_rate * t / warmup_steps` during
-    warm-up, then `learning_rate * decay**(number of boundaries <= t)`.
+    warm-up, then, with the shape "drops" of BiT,
+    `learning_rate * decay**(number of boundaries <= t)`.  The other shapes have
+    neither boundaries nor decay: see `schedules.SmoothSchedule`.
     """
 
     # At the recipe's own batch size; see `scale_batch`.
@@ -96,6 +107,9 @@ class Schedule:
     warmup_steps: int | None = None
     boundaries: tuple[int, ...] | None = None
     decay: float = 0.1
+    shape: Literal["drops", "linear", "cosine", "rsqrt"] = "drops"
+    # Last steps, over which a rate without drops is also taken linearly to 0.
+    cooldown_steps: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +130,8 @@ class Run:
     eval_every: int | None = None
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
+    # Steps after which weights are evaluated, and kept as weights-000500.npz.
+    keep_weights_at: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +156,15 @@ class Recipe:
     loss: Literal["softmax", "sigmoid"] = "softmax"
     # Which BiT-HyperRule fills the gaps (`recipes.transfer` only).
     hyperrule: Literal["released", "paper"] | None = None
+
+
+# Not written while they have their default, so that what was recorded, and
+# hashed, before there were such fields stays what it is.
+_LATER = {
+    "optimizer": ("name", "clip_norm"),
+    "schedule": ("shape", "cooldown_steps"),
+    "run": ("keep_weights_at",),
+}
 
 
 def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
@@ -286,7 +311,13 @@ def scale_batch(recipe: Recipe, batch_size: int) -> Recipe:
 
 def to_dict(recipe: Recipe) -> dict:
     """Returns `recipe` as nested dicts of JSON types; inverse: `from_dict`."""
-    return dataclasses.asdict(recipe)
+    values = dataclasses.asdict(recipe)
+    defaults = dataclasses.asdict(Recipe(name=""))
+    for section, names in _LATER.items():
+        for name in names:
+            if values[section][name] == defaults[section][name]:
+                del values[section][name]
+    return values
 
 
 def from_dict(values: dict) -> Recipe:

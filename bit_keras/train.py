@@ -64,15 +64,17 @@ def build_recipe(args: argparse.Namespace) -> tuple[Finish, Recipe]:
     >>> build_recipe(args)[1].schedule.learning_rate
     0.03
     """
+    smoke = _SMOKE
     if args.recipe.endswith(".json"):
         # A finished recipe: nothing is left to fill.
         recipe, finish = _read_recipe(args.recipe), lambda recipe, *_: recipe
     else:
         module = recipes.load(args.recipe)
         recipe, finish = module.recipe(), module.finish
+        smoke += getattr(module, "SMOKE", ())
     if args.smoke:
         recipe = scale_batch(recipe, _SMOKE_BATCH)
-        for assignment in _SMOKE:
+        for assignment in smoke:
             recipe = override(recipe, assignment)
     if args.batch_size is not None:
         recipe = scale_batch(recipe, args.batch_size)

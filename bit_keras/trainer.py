@@ -1,6 +1,5 @@
 """The training loop: steps, logs, evaluations, checkpoints, resume."""
 
-import dataclasses
 import logging
 import signal
 import time
@@ -11,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bit_keras import checkpoints, models, optimizer
+from bit_keras import checkpoints, network, optimizer
 from bit_keras.data.batches import BadImages, train_batches
 from bit_keras.data.sources import Source
 from bit_keras.distribution import distribute
@@ -22,7 +21,7 @@ from bit_keras.progress import Progress, duration
 from bit_keras.recipe import Recipe
 from bit_keras.steps import Steps
 from bit_keras.stops import Interrupted, NotFiniteError
-from bit_keras.workdir import Workdir, write_atomic
+from bit_keras.workdir import Workdir, weights_name, write_atomic
 
 # A call of the compiled loop should last about this long, in seconds: short
 # enough to answer a signal and move the progress bar.
@@ -165,7 +164,7 @@ class _Trainer:
             distribute(self.strategy, batches, self.recipe.run.batch_size)
         )
         # Interrupted before or during the evaluation of this step.
-        if self._due(self.step, self.eval_every) and not self.evaluated:
+        if self._measured_at(self.step) and not self.evaluated:
             self._evaluate(log, self.step)
         sums, speed, calls = Sums(), 0.0, 0
         while (step := self.step) < self.total:
@@ -186,7 +185,7 @@ class _Trainer:
             if self._due(step, self.log_every):
                 self._log(log, sums, step)
                 sums = Sums()
-            measure = self._due(step, self.eval_every)
+            measure = self._measured_at(step)
             save = self._due(step, self.save_every)
             if measure or save or self.signum:
                 # The loss tells of the weights before a step; what is saved
@@ -201,6 +200,10 @@ class _Trainer:
     def _due(self, step: int, every: int) -> bool:
         return step > 0 and (step % every == 0 or step == self.total)
 
+    def _measured_at(self, step: int) -> bool:
+        kept = step in self.recipe.run.keep_weights_at
+        return kept or self._due(step, self.eval_every)
+
     def _stop_if_asked(self, step: int) -> None:
         if self.signum:
             self._save()
@@ -212,7 +215,8 @@ class _Trainer:
 
     def _count(self, step: int, speed: float) -> int:
         """Steps until the next event, but not more than `_CALL_SECONDS`."""
-        ends = [self.total]
+        kept = self.recipe.run.keep_weights_at
+        ends = [self.total, *(at for at in kept if at > step)]
         for every in (self.log_every, self.eval_every, self.save_every):
             ends.append((step // every + 1) * every)
         return max(1, min(min(ends) - step, int(speed * _CALL_SECONDS)))
@@ -252,6 +256,9 @@ class _Trainer:
         )
 
     def _evaluate(self, log: Logbook, step: int) -> None:
+        if step in self.recipe.run.keep_weights_at:
+            path = self.workdir.path / weights_name(step)
+            checkpoints.save(self.model, path)
         if self.eval_source is None:
             return
 
@@ -296,7 +303,8 @@ def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
     """Returns the recipe's network, with weights drawn from its seed.
 
     Args:
-        recipe: Whose `model`, `run.seed` and `run.precision` count.
+        recipe: Whose `model`, `preprocess.crop`, `run.seed` and
+            `run.precision` count.
         num_classes: Outputs of the head.
 
     Example:
@@ -307,13 +315,4 @@ def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
     (None, 7)
     """
     keras.utils.set_random_seed(recipe.run.seed)
-    # What is not set is left to the network, which may not have it.
-    unset = dataclasses.asdict(type(recipe.model)())
-    options = {
-        name: value
-        for name, value in dataclasses.asdict(recipe.model).items()
-        if name not in ("name", "init", "head") and value != unset[name]
-    }
-    return models.create(
-        recipe.model.name, num_classes, dtype=recipe.run.precision, **options
-    )
+    return network.build(recipe, num_classes, recipe.run.precision)

@@ -6,6 +6,7 @@ labels.txt      class names, one per line
 checkpoints/    the last few states of training
 best.npz        weights of the best evaluation (official key names)
 final.npz       weights after the last step
+weights-*.npz   weights after the steps of `run.keep_weights_at`
 result.json     written last: the run has finished
 """
 
@@ -46,7 +47,17 @@ _FREE = (
     "run.eval_every",
     "run.checkpoint_every",
     "run.keep_checkpoints",
+    "run.keep_weights_at",
 )
+
+
+def weights_name(step: int) -> str:
+    """Returns the file name of the weights kept after a step.
+
+    >>> weights_name(500)
+    'weights-000500.npz'
+    """
+    return f"weights-{step:06d}.npz"
 
 
 def write_atomic(path: str | os.PathLike, text: str) -> None:
@@ -125,6 +136,8 @@ class Workdir:
         """Removes an old run (its own files only), for `--overwrite`."""
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
+        for path in self.path.glob("weights-*.npz"):
+            path.unlink()
         for name in _FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
 

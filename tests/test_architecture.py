@@ -77,6 +77,7 @@ def is_light(path):
             "bit_keras/layers.py",
             "bit_keras/optimizer.py",
             "bit_keras/recipe.py",
+            "bit_keras/schedules.py",
         )
     )
 

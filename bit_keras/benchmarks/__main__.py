@@ -42,6 +42,7 @@ _COMMANDS = {
         "what downstream error becomes as upstream error goes to zero",
     ),
     "scaling": ("scaling_command", "error over examples seen, extrapolated"),
+    "study": ("study.command", "plans, runs and reports a grid of trainings"),
     "tasks": ("tasks_command", "lists the tasks, and where their data are"),
     "results": ("results_command", "filters and averages measured rows"),
     "report": ("report", "draws measured rows as one HTML page"),

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bit_keras.export.citations import citation
 from bit_keras.export.consumers import consumers
 from bit_keras.export.manifest import Manifest
 
@@ -18,8 +19,10 @@ _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 # Shown of the recipe, as section.field, in this order.
 _RECIPE = (
     "name loss hyperrule model.init model.head schedule.steps "
-    "schedule.learning_rate schedule.warmup_steps schedule.boundaries "
-    "schedule.decay run.batch_size optimizer.momentum optimizer.weight_decay "
+    "schedule.learning_rate schedule.shape schedule.warmup_steps "
+    "schedule.boundaries schedule.decay schedule.cooldown_steps run.batch_size "
+    "optimizer.name optimizer.momentum optimizer.weight_decay "
+    "optimizer.clip_norm "
     "preprocess.train preprocess.resize preprocess.crop preprocess.flip "
     "preprocess.random_crop preprocess.mixup_alpha data.dataset "
     "data.train_split data.eval_split data.examples_per_class run.precision "
@@ -43,19 +46,6 @@ _SECURITY = (
     "file with model.json. That finds damage; it does not prove where the "
     "files are from."
 )
-
-_CITATION = """\
-```bibtex
-@inproceedings{kolesnikov2020bit,
-  title={Big Transfer (BiT): General Visual Representation Learning},
-  author={Kolesnikov, Alexander and Beyer, Lucas and Zhai, Xiaohua and
-          Puigcerver, Joan and Yung, Jessica and Gelly, Sylvain and
-          Houlsby, Neil},
-  booktitle={ECCV},
-  year={2020},
-  note={arXiv:1912.11370}
-}
-```"""
 
 
 def escape(value: Any) -> str:
@@ -128,8 +118,9 @@ def readme(
         "## Files\n\n" + _files(names),
         "## How it was made\n\n" + _made(manifest, command),
         f"## Licence\n\nLicence of the weights: {escape(manifest.licence)}.",
-        f"## Citation\n\n{_CITATION}",
     ]
+    if entry := citation(manifest.builder):
+        sections.append(f"## Citation\n\n```bibtex\n{entry}\n```")
     return "\n\n".join(sections) + "\n"
 
 
@@ -168,8 +159,19 @@ def _network(manifest: Manifest) -> str:
     )
     return (
         f"{_table(('property', 'value'), rows)}\n\nA call returns {output}.\n\n"
-        f"Endpoints, with their channels: {endpoints}."
+        f"Endpoints, with their channels: {endpoints}.{_pooling(manifest)}"
     )
+
+
+def _pooling(manifest: Manifest) -> str:
+    """Says how endpoints become vectors, if it is recorded."""
+    by_kind = {}
+    for name, kind in manifest.pooling.items():
+        by_kind.setdefault(kind, []).append(name)
+    if not by_kind:
+        return ""
+    parts = [f"{escape(k)} of {escape(n)}" for k, n in by_kind.items()]
+    return f"\n\nThey come as one vector for each image: {'; '.join(parts)}."
 
 
 def _training(manifest: Manifest) -> str:
@@ -216,9 +218,12 @@ def _input(manifest: Manifest) -> str:
     resolution = manifest.preprocessing["resolution"]
     resize = manifest.preprocessing.get("resize")
     trained = _flat(manifest.recipe or {}).get("preprocess.crop")
+    size = f"any size from {escape(manifest.input.get('min_size'))} pixels"
+    if only := manifest.input.get("size"):
+        size = f"{escape(only)} x {escape(only)} pixels only"
     return (
         "float32 `(batch, height, width, 3)`, RGB, values in [0, 1]; any batch "
-        f"and any size from {escape(manifest.input.get('min_size'))} pixels. "
+        f"and {size}. "
         f"Meant for {resolution} x {resolution}; side in training: "
         f"{escape(trained)}.\n\n"
         f"Preprocessing: {escape(resize)}; then divide by 255. Conversion to "

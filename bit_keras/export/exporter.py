@@ -10,8 +10,12 @@ import bit_keras
 from bit_keras import checkpoints, models, workdir
 from bit_keras.export import archive, card, manifest, saved_model, verification
 from bit_keras.export.folding import fold
-from bit_keras.export.options import MIN_SIZE, Options, check
+from bit_keras.export.options import Options, check
 from bit_keras.export.source import Loaded
+
+# Smallest side in pixels that an export promises to work with, for a network
+# that is not made of patches.
+_MIN_SIZE = 32
 
 
 def export(
@@ -46,6 +50,7 @@ def export(
     """
     options = options or Options()
     check(options)
+    _check_resolution(loaded, options)
     name = options.name or loaded.name
     target = Path(out) / name / str(options.version)
     packed = Path(out) / f"{name}-{options.version}.tar.gz"
@@ -65,6 +70,30 @@ def export(
             target.parent.rmdir()
     say(f"wrote {target}")
     return target
+
+
+def _sizes(loaded: Loaded) -> dict[str, int]:
+    """Returns the smallest side of images and, if it is the only one, it."""
+    _, side, _, _ = loaded.model.input_shape
+    if side is not None:
+        return {"min_size": side, "size": side}
+    return {"min_size": loaded.model.get_config().get("patch", _MIN_SIZE)}
+
+
+def _check_resolution(loaded: Loaded, options: Options) -> None:
+    sizes, given = _sizes(loaded), options.resolution
+    if given is None:
+        return
+    if given != sizes.get("size", given):
+        raise ValueError(
+            f"--resolution: {loaded.name} takes images of {sizes['size']} "
+            f"pixels only; got {given}. Leave it out, or train it with "
+            f"--resolution {given}."
+        )
+    if given < sizes["min_size"]:
+        raise ValueError(
+            f"--resolution must be >= {sizes['min_size']} pixels; got {given}."
+        )
 
 
 def _check_free(path: Path, overwrite: bool, mark: Path) -> None:
@@ -151,6 +180,8 @@ def _facts(loaded: Loaded, options: Options, name: str) -> dict[str, Any]:
             end: tensor.shape[-1]
             for end, tensor in model.endpoint_tensors.items()
         },
+        "builder": models.builder_of(model),
+        "pooling": saved_model.pooling(model),
         "folded": options.folded,
         "output": options.output,
         "activation": loaded.activation if model.num_classes else None,
@@ -169,7 +200,7 @@ def _facts(loaded: Loaded, options: Options, name: str) -> dict[str, Any]:
             "dtype": "float32",
             "layout": "NHWC",
             "range": [0, 1],
-            "min_size": MIN_SIZE,
+            **_sizes(loaded),
         },
         "licence": options.licence or _licence(loaded),
         "code_version": bit_keras.__version__,

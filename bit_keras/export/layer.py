@@ -20,6 +20,8 @@ from bit_keras.recipe import did_you_mean
 
 # Beyond what resizing can overshoot of [0, 1].
 _LOWEST, _HIGHEST = -0.5, 2.0
+# Of image batches, if nothing else is known.
+_ANY = (None, None, None, 3)
 _OUT_OF_RANGE = (
     "SavedModelLayer expects images in [0, 1], but these go outside. Divide "
     "images in [0, 255] by 255 (or pass them as uint8, in a model through "
@@ -98,6 +100,9 @@ class SavedModelLayer(keras.layers.Layer):
         self._run, variables = self._choose(endpoint)
         # What other modules expect of images, nobody wrote down.
         self._is_ours = (path / "model.json").exists()
+        self._shape = _ANY
+        if self._is_ours:
+            self._shape = _image_shape(self._object)
         if trainable:
             self._check_trainable()
         self._warned = False
@@ -181,12 +186,14 @@ class SavedModelLayer(keras.layers.Layer):
                 "SavedModelLayer takes float images in [0, 1] or uint8; got "
                 f"{images.dtype.name}."
             )
-        _check_shape(images.shape)
+        _check_shape(images.shape, self._shape)
         if images.dtype.is_integer:
             images = tf.cast(images, tf.float32) / 255.0
         elif self._is_ours:
             images = self._checked(images)
         images = tf.cast(images, tf.float32)
+        if self._shape[1] is not None:
+            images = tf.ensure_shape(images, self._shape)
         outputs = self._run(images, bool(training) and self.trainable)
         if self.trainable:
             for penalty in self._penalties:
@@ -217,8 +224,8 @@ class SavedModelLayer(keras.layers.Layer):
     def compute_output_spec(
         self, inputs: keras.KerasTensor, training: bool = False
     ) -> keras.KerasTensor:
-        _check_shape(inputs.shape)
-        spec = tf.TensorSpec((None, None, None, 3), tf.float32)
+        _check_shape(inputs.shape, self._shape)
+        spec = tf.TensorSpec(self._shape, tf.float32)
         traced = tf.function(self._run, autograph=False)
         output = traced.get_concrete_function(spec, False).structured_outputs
         return tf.nest.map_structure(
@@ -248,13 +255,24 @@ def _lasting(handle: str) -> str:
     )
 
 
-def _check_shape(shape: Sequence[int | None] | tf.TensorShape) -> None:
+def _image_shape(loaded: Any) -> tuple[int | None, ...]:
+    """Returns the shape of image batches that an export of ours takes."""
+    signature = loaded.signatures["serving_default"]
+    (spec,) = signature.structured_input_signature[1].values()
+    return tuple(spec.shape)
+
+
+def _check_shape(
+    shape: Sequence[int | None] | tf.TensorShape,
+    wanted: tuple[int | None, ...],
+) -> None:
     # Inside tf.data or tf.function, nothing may be known yet.
     shape = tf.TensorShape(shape)
-    if not shape.is_compatible_with((None, None, None, 3)):
+    if not shape.is_compatible_with(wanted):
+        _, height, width, _ = wanted
         raise ValueError(
-            "SavedModelLayer takes images of shape (batch, height, width, 3); "
-            f"got {shape}."
+            "SavedModelLayer takes images of shape (batch, "
+            f"{height or 'height'}, {width or 'width'}, 3); got {shape}."
         )
 
 

@@ -9,6 +9,21 @@ import keras
 _RESOLUTION = 224
 
 
+def resolution_of(model: keras.Model) -> int:
+    """Returns the side in pixels that a network is made for.
+
+    Args:
+        model: From `bit_keras.create_model`.
+
+    Example:
+
+    >>> from bit_keras import models
+    >>> resolution_of(models.create("vit_tiny", num_classes=0))
+    32
+    """
+    return model.get_config().get("image_size", _RESOLUTION)
+
+
 @dataclasses.dataclass(frozen=True)
 class Loaded:
     """A model with its weights, and what is known of where it comes from.

@@ -9,10 +9,14 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from bit_keras import models
 from bit_keras.workdir import write_atomic
 
 FILE = "model.json"
 FORMAT = 1
+
+# Fields that an older export may lack.
+_NEWER = {"builder", "pooling"}
 
 # Not in their own list of checksums; the second exists while it is written.
 _OWN = (FILE, f"{FILE}.tmp")
@@ -43,11 +47,14 @@ class Manifest:
         metrics: One dict per number: metric, value, dataset, split, examples
             and source.
         preprocessing: `resolution` in pixels, and how to resize to it.
-        input: dtype, layout, range and smallest size in pixels.
+        input: dtype, layout, range and smallest size in pixels; `size`, if it
+            is the only one.
         licence: Of the weights.
         code_version: Of bit_keras.
         versions: Of the packages that made the export.
         sha256: Of each file, by its path in the export; see `write`.
+        builder: Family of the network, "module:class".
+        pooling: How each endpoint becomes one vector, by name.
     """
 
     format: int = FORMAT
@@ -74,6 +81,9 @@ class Manifest:
     code_version: str
     versions: dict[str, str]
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)
+    # Not in exports made before there were other families.
+    builder: str = models.BIT
+    pooling: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the text of model.json.
@@ -132,13 +142,13 @@ def _manifest(path: Path, values: Any) -> Manifest:
             f"bit_keras reads format {FORMAT}. Use the version that wrote it."
         )
     hints = typing.get_type_hints(Manifest)
-    if odd := sorted(set(values) ^ set(hints)):
+    if odd := sorted((set(values) ^ set(hints)) - (_NEWER - set(values))):
         raise ValueError(
             f"{path}: the fields {', '.join(odd)} are missing or unknown. "
             "Export the model again."
         )
     for name, hint in hints.items():
-        if type(values[name]) not in _classes(hint):
+        if name in values and type(values[name]) not in _classes(hint):
             raise _illegal(path, name, values[name])
     resolution = values["preprocessing"].get("resolution")
     if type(resolution) is not int or resolution < 1:

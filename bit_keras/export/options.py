@@ -9,8 +9,6 @@ from typing import Literal
 from bit_keras import models, released
 from bit_keras.recipe import did_you_mean
 
-# Smallest side in pixels that an export promises to work with.
-MIN_SIZE = 32
 FORMATS = ("savedmodel", "npz", "keras")
 
 
@@ -54,10 +52,9 @@ def check(options: Options) -> None:
             )
     if options.version < 1:
         raise ValueError(f"--version must be >= 1; got {options.version}.")
-    if options.resolution is not None and options.resolution < MIN_SIZE:
+    if options.resolution is not None and options.resolution < 1:
         raise ValueError(
-            f"--resolution must be >= {MIN_SIZE} pixels; got "
-            f"{options.resolution}."
+            f"--resolution must be >= 1; got {options.resolution}."
         )
     name = options.name
     if name is not None and not re.fullmatch(r"\w[\w.-]*", name):

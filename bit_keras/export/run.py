@@ -1,13 +1,15 @@
 """The directory of a training run, as something to export."""
 
+import dataclasses
 import json
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from bit_keras import checkpoints, models, released
+from bit_keras import checkpoints, network, released
 from bit_keras.export import manifest
 from bit_keras.export.loaded import Loaded
+from bit_keras.recipe import from_dict
 
 # What the official tags say of the images (README of big_transfer).
 _UPSTREAM = {
@@ -42,21 +44,22 @@ def load_run(path: Path, weights: Literal["final", "best"] = "final") -> Loaded:
     try:
         recipe = run["recipe"]
         labels = (path / "labels.txt").read_text("utf-8").splitlines()
-        options = {
-            key: recipe["model"][key]
-            for key in ("norm", "standardize", "head_bias")
-        }
         name = recipe["model"]["name"]
         resolution = recipe["preprocess"]["crop"]
         activation = recipe["loss"]
         init = recipe["model"]["init"]
         dataset = run["dataset"]
+        recipe = from_dict(recipe)
     except (KeyError, TypeError, OSError) as error:
         raise ValueError(
             f'"{path}" is not the directory of a training run of this '
             f"version: {error!r}."
         ) from None
-    model = models.create(name, len(labels), dtype="float32", **options)
+    # Recomputing is for training only.
+    recipe = dataclasses.replace(
+        recipe, model=dataclasses.replace(recipe.model, remat=False)
+    )
+    model = network.build(recipe, len(labels), "float32")
     checkpoints.load(model, file)
     return Loaded(
         model=model,

@@ -49,10 +49,11 @@ def write(
 ) -> None:
     """Writes `model` as a SavedModel.
 
-    Calling it takes float32 `(batch, height, width, 3)` in [0, 1] and a Python
-    bool `training`, and returns what `output` says.  Signatures, all for
-    inference: `serving_default` (features), `logits` (if there is a head),
-    `intermediates` (every endpoint, averaged over pixels, by name) and, with
+    Calling it takes float32 `(batch, height, width, 3)` in [0, 1], of any size
+    that the model takes, and a Python bool `training`, and returns what
+    `output` says.  Signatures, all for inference: `serving_default` (features),
+    `logits` (if there is a head), `intermediates` (every endpoint, averaged
+    over pixels or tokens, by name) and, with
     `serving`, `serve_encoded` (a batch of encoded images to the names and
     probabilities of the likeliest classes).
 
@@ -97,7 +98,7 @@ def write(
         obj.head = _head(model)
     call = _call(model, output, trainable)
     for training in (False, True):
-        call.get_concrete_function(_images(), training=training)
+        call.get_concrete_function(_images(model), training=training)
     obj.__call__ = call
     signatures = _signatures(model, obj, output)
     if serving and head:
@@ -132,8 +133,8 @@ def read(path: str | os.PathLike) -> Any:
         ) from error
 
 
-def _images() -> tf.TensorSpec:
-    return tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
+def _images(model: keras.Model) -> tf.TensorSpec:
+    return tf.TensorSpec(model.input_shape, tf.float32, name="images")
 
 
 def _penalty(variable: keras.Variable) -> Callable[[], tf.Tensor]:
@@ -153,7 +154,9 @@ def _call(model: keras.Model, output: str, trainable: bool) -> Any:
     # Layers that behave differently in training keep statistics or a seed.
     # Without them one trace serves for both: less memory, time and disk.
     if not model.non_trainable_variables:
-        shared = tf.function(run, input_signature=(_images(),), autograph=False)
+        shared = tf.function(
+            run, input_signature=(_images(model),), autograph=False
+        )
 
         def run(images: tf.Tensor, training: bool = False) -> tf.Tensor:
             return shared(images)
@@ -209,7 +212,7 @@ def _signatures(
         functions["logits"] = logits
     return {
         name: tf.function(
-            function, input_signature=(_images(),), autograph=False
+            function, input_signature=(_images(model),), autograph=False
         )
         for name, function in functions.items()
     }
@@ -231,6 +234,28 @@ def pooled(tensor: tf.Tensor) -> tf.Tensor:
     TensorShape([2, 8])
     """
     return tf.reduce_mean(tensor, range(1, tensor.shape.rank - 1))
+
+
+def pooling(model: keras.Model) -> dict[str, str]:
+    """Returns how each endpoint but the logits becomes one vector, by name.
+
+    Args:
+        model: From `bit_keras.create_model`.
+
+    Example:
+
+    >>> pooling(models.create("bit_tiny", num_classes=3))["pre_logits"]
+    'spatial average'
+    """
+    kinds = {4: "spatial average", 3: "token average"}
+    made, last = {}, ""
+    for name, tensor in model.endpoint_tensors.items():
+        # What is a vector already was made from what came before it.
+        last = made[name] = kinds.get(len(tensor.shape), last)
+    made.pop("logits", None)
+    if model.get_config().get("pool") == "token":
+        made["pre_logits"] = "class token"
+    return made
 
 
 def _serve_encoded(logits: Any, serving: Serving) -> Any:

@@ -12,11 +12,10 @@ from bit_keras import checkpoints, models, released
 from bit_keras.checkpoint_files import open_arrays, reading
 from bit_keras.checkpoint_report import describe, recognize
 from bit_keras.export import manifest, saved_model
-from bit_keras.export.loaded import Loaded
+from bit_keras.export.loaded import Loaded, resolution_of
 from bit_keras.export.loading import load_model
 from bit_keras.export.options import check_source
 from bit_keras.export.run import load_run, upstream_of
-from bit_keras.models.bit import BiT
 
 __all__ = ["Loaded", "load"]
 
@@ -75,12 +74,13 @@ def _load_export(path: Path) -> Loaded:
         raise ValueError(f'"{path}": {saved_model.FOLDED}')
     saved = saved_model.read(path)
     values = [*saved.variables, *getattr(saved, "head_variables", ())]
-    config = dict(facts.architecture)
-    if facts.model is None:
-        model = BiT.from_config(config)
-    else:
-        del config["name"]
-        model = models.create(facts.model, **config)
+    # A name to import: only those that are known.
+    if not models.names(facts.builder):
+        raise ValueError(
+            f'"{path}" is of the family {facts.builder!r}, which is not '
+            "registered here."
+        )
+    model = models.build(facts.builder, **facts.architecture)
     # In the order of `saved_model.write`.
     is_head = [v.path.startswith("head/") for v in model.variables]
     last = facts.output == "features"
@@ -110,7 +110,10 @@ def _load_file(path: Path) -> Loaded:
             model = load_model(path)
         _check_ours(model, path)
         return Loaded(
-            model=_as_float32(model), name=model.name, weights=path.name
+            model=_as_float32(model),
+            name=model.name,
+            resolution=resolution_of(model),
+            weights=path.name,
         )
     with contextlib.ExitStack() as stack:
         with reading(path):
@@ -131,7 +134,12 @@ def _load_file(path: Path) -> Loaded:
         name=name,
     )
     checkpoints.load(model, path)
-    return Loaded(model=model, name=name, weights=path.name)
+    return Loaded(
+        model=model,
+        name=name,
+        resolution=resolution_of(model),
+        weights=path.name,
+    )
 
 
 def _load_released(name: str) -> Loaded:
@@ -143,6 +151,7 @@ def _load_released(name: str) -> Loaded:
     return Loaded(
         model=model,
         name=released.model_name(name),
+        resolution=resolution_of(model),
         weights=path.name,
         upstream=upstream_of(name),
         init=name,
@@ -154,7 +163,13 @@ def _load_named(name: str, init: str) -> Loaded:
     if init == "random":
         keras.utils.set_random_seed(0)
         model = models.create(name, 0, dtype="float32")
-        return Loaded(model=model, name=name, weights="random", init=init)
+        return Loaded(
+            model=model,
+            name=name,
+            resolution=resolution_of(model),
+            weights="random",
+            init=init,
+        )
     path = released.resolve(init, released.default_cache())
     loaded = load(path)
     if loaded.name != name:

@@ -85,6 +85,15 @@ def build(builder: str, **arguments: Any) -> "keras.Model":
     return getattr(importlib.import_module(module), cls)(**arguments)
 
 
+def builder_of(model: "keras.Model") -> str:
+    """Returns the family of a network, as `build` takes it.
+
+    >>> builder_of(create("bit_tiny", num_classes=3)) == BIT
+    True
+    """
+    return f"{type(model).__module__}:{type(model).__qualname__}"
+
+
 def check_name(name: str) -> None:
     """Raises a ValueError, with a suggestion, if no model is called `name`.
 
@@ -122,15 +131,25 @@ def create(name: str, num_classes: int = 1000, **options: Any) -> "keras.Model":
     check_name(name)
     builder, arguments = _MODELS[name]
     given = {"num_classes": num_classes, "name": name, **options}
-    _check_options(name, builder, options)
+    _check_options(name, options)
     return build(builder, **{**arguments, **given})
 
 
-def _check_options(name: str, builder: str, options: dict[str, Any]) -> None:
-    module, cls = builder.split(":")
+def options(name: str) -> tuple[str, ...]:
+    """Returns the options that `create` takes for a model.
+
+    >>> "norm" in options("bit_tiny"), "image_size" in options("bit_tiny")
+    (True, False)
+    """
+    check_name(name)
+    module, cls = _MODELS[name][0].split(":")
     make = getattr(importlib.import_module(module), cls)
-    legal = [p for p in inspect.signature(make.__init__).parameters][1:]
-    for option in options:
+    return tuple(inspect.signature(make.__init__).parameters)[1:]
+
+
+def _check_options(name: str, given: dict[str, Any]) -> None:
+    legal = options(name)
+    for option in given:
         if option not in legal:
             raise ValueError(
                 f'{name} has no option "{option}".'
@@ -315,3 +334,36 @@ register(
     channels_mlp_width=192,
     image_size=32,
 )
+# The same with less of everything, so that studies have sizes to compare.
+for _name, _width in (("nano", 0.125), ("micro", 0.1875)):
+    register(
+        f"bit_{_name}",
+        BIT,
+        blocks=(1, 1, 1),
+        width=_width,
+        groups=4,
+        stem="strided",
+    )
+for _name, _width, _depth in (("nano", 32, 2), ("micro", 48, 3)):
+    register(
+        f"vit_{_name}",
+        VIT,
+        patch=4,
+        width=_width,
+        depth=_depth,
+        heads=4,
+        mlp_width=2 * _width,
+        image_size=32,
+        pool="mean",
+    )
+for _name, _width, _depth in (("nano", 32, 3), ("micro", 48, 4)):
+    register(
+        f"mixer_{_name}",
+        MIXER,
+        patch=4,
+        width=_width,
+        depth=_depth,
+        tokens_mlp_width=64,
+        channels_mlp_width=3 * _width,
+        image_size=32,
+    )

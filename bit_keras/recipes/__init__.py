@@ -11,14 +11,14 @@ import types
 from bit_keras.recipe import did_you_mean
 
 # The other modules here are arithmetic that recipes share, not recipes.
-_NAMES = ("bit_l", "bit_m", "bit_s", "transfer")
+_NAMES = ("bit_l", "bit_m", "bit_s", "mixer", "transfer", "vit")
 
 
 def names() -> tuple[str, ...]:
     """Lists the recipes, in alphabetical order.
 
     >>> names()
-    ('bit_l', 'bit_m', 'bit_s', 'transfer')
+    ('bit_l', 'bit_m', 'bit_s', 'mixer', 'transfer', 'vit')
     """
     return _NAMES
 

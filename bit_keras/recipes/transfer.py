@@ -115,7 +115,9 @@ def finish(
             steps=rule.steps,
             warmup_steps=rule.warmup_steps,
             # The trainer drops the rate at a boundary: `boundary <= step`.
-            boundaries=rule.drop_steps,
+            boundaries=(
+                rule.drop_steps if recipe.schedule.shape == "drops" else ()
+            ),
         ),
     )
 

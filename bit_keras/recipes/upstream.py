@@ -1,6 +1,7 @@
-"""What the three upstream recipes share.
+"""What the upstream recipes share.
 
-Not a recipe itself.  Sections of arXiv 1912.11370.
+Not a recipe itself.  Sections of arXiv 1912.11370; ViT and MLP-Mixer have the
+same batch and images, and their own optimizer.
 """
 
 import dataclasses
@@ -61,12 +62,14 @@ def finish_upstream(
     epochs: int,
     drop_epochs: tuple[int, ...],
     paper_examples: int,
+    paper_warmup: int = WARMUP_STEPS,
 ) -> Recipe:
     """Fills the steps, warm-up and boundaries that are still None.
 
     Boundaries keep their place as fractions of the run.  Warm-up is the paper's
-    5000 steps, but never a larger part of the run than it was in the paper: on
-    a dataset that needs 2000 steps, 5000 would never reach the learning rate.
+    (BiT: 5000 steps), but never a larger part of the run than it was in the
+    paper: on a dataset that needs 2000 steps, 5000 would never reach the
+    learning rate.
 
     Args:
         recipe: With `schedule.steps` and the others None, or set by the user.
@@ -74,6 +77,7 @@ def finish_upstream(
         epochs: Length of the paper's run.
         drop_epochs: Epochs after which the paper's rate drops.
         paper_examples: Training images in the paper.
+        paper_warmup: Steps of warm-up in the paper.
 
     Returns:
         The recipe with a complete schedule.
@@ -92,11 +96,12 @@ def finish_upstream(
     warmup_steps = schedule.warmup_steps
     if warmup_steps is None:
         paper_steps = whole_steps(epochs, paper_examples)
-        in_proportion = round(WARMUP_STEPS * steps / paper_steps)
-        warmup_steps = min(WARMUP_STEPS, in_proportion)
+        in_proportion = round(paper_warmup * steps / paper_steps)
+        warmup_steps = min(paper_warmup, in_proportion)
     boundaries = schedule.boundaries
     if boundaries is None:
-        boundaries = tuple(round(steps * e / epochs) for e in drop_epochs)
+        epochs_of_drops = drop_epochs if schedule.shape == "drops" else ()
+        boundaries = tuple(round(steps * e / epochs) for e in epochs_of_drops)
     return dataclasses.replace(
         recipe,
         schedule=dataclasses.replace(

@@ -189,7 +189,7 @@ def test_files_that_cannot_be_read(tmp_path):
         with fails(ValueError, f'Cannot read "{file}"'):
             source.load(file)
     np.savez(tmp_path / "b.npz", x=np.zeros(3))
-    with fails(ValueError, "no BiT network", "--init"):
+    with fails(ValueError, "no network that is known", "--init"):
         source.load(tmp_path / "b.npz")
 
 

@@ -7,10 +7,16 @@ import pytest
 
 from bit_keras import recipes
 from bit_keras.recipe import Recipe, from_dict, override, scale_batch, to_dict
-from bit_keras.recipes import bit_l, bit_m, bit_s, transfer
+from bit_keras.recipes import bit_l, bit_m, bit_s, mixer, transfer, vit
 from bit_keras.recipes.hyperrule import hyperrule
 
-UPSTREAM = {"bit_s": bit_s, "bit_m": bit_m, "bit_l": bit_l}
+UPSTREAM = {
+    "bit_s": bit_s,
+    "bit_m": bit_m,
+    "bit_l": bit_l,
+    "vit": vit,
+    "mixer": mixer,
+}
 # Any (height, width): the upstream recipes do not look at it.
 IMAGE_SIZE = (400, 500)
 
@@ -39,7 +45,8 @@ def test_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(ValueError) as caught:
         recipes.load("bitm")
     assert str(caught.value) == (
-        'unknown recipe "bitm"; known: bit_l, bit_m, bit_s, transfer. '
+        'unknown recipe "bitm"; known: bit_l, bit_m, bit_s, mixer, '
+        "transfer, vit. "
         'Did you mean "bit_m"?'
     )
     with pytest.raises(ValueError, match='unknown recipe "hyperrule"'):
@@ -56,8 +63,10 @@ def test_every_recipe_finishes_and_survives_json(name):
     assert None not in dataclasses.astuple(done.schedule)
     assert done.preprocess.crop is not None
     assert done.preprocess.mixup_alpha is not None
-    assert done.schedule.warmup_steps < done.schedule.boundaries[0]
-    assert done.schedule.boundaries[-1] < done.schedule.steps
+    events = (done.schedule.warmup_steps, *done.schedule.boundaries)
+    assert list(events) == sorted(set(events))
+    assert events[-1] < done.schedule.steps
+    assert bool(done.schedule.boundaries) == (done.schedule.shape == "drops")
     assert from_dict(json.loads(json.dumps(to_dict(done)))) == done
     # Finishing twice changes nothing.
     assert module.finish(done, num_examples=7, image_size=(500, 500)) == done
@@ -97,6 +106,61 @@ def test_upstream_equals_the_paper(name, examples, steps, boundaries, loss):
     assert done.preprocess.flip
     assert done.preprocess.mixup_alpha == 0.0
     assert done.loss == loss
+
+
+# vit_i21k.py and mlp_mixer_i1k.py of google-research/big_vision.
+@pytest.mark.parametrize(
+    "name, examples, steps, shape, bias, mixup",
+    [
+        ("vit", 14_197_122, 1_039_828, "cosine", -10.0, 0.0),
+        ("mixer", 1_281_167, 93_835, "linear", -6.9, 0.5),
+    ],
+)
+def test_adam_recipes_equal_big_vision(
+    name, examples, steps, shape, bias, mixup
+):
+    module = UPSTREAM[name]
+    done = module.finish(module.recipe(), examples, IMAGE_SIZE)
+    assert done.schedule.steps == steps
+    assert done.schedule.warmup_steps == 10_000
+    assert (done.schedule.shape, done.schedule.boundaries) == (shape, ())
+    assert done.optimizer.name == "adam"
+    assert (done.optimizer.momentum, done.optimizer.clip_norm) == (0.9, 1.0)
+    # wd of the configs, which is not multiplied by the base rate.
+    decay = done.optimizer.weight_decay * done.schedule.learning_rate
+    assert done.schedule.learning_rate == 0.001
+    assert decay == pytest.approx(1e-4, rel=1e-12)
+    assert done.run.batch_size == 4096
+    assert (done.loss, done.model.head_bias) == ("sigmoid", bias)
+    assert done.preprocess.mixup_alpha == mixup
+    assert (done.preprocess.train, done.preprocess.crop) == (
+        "inception_crop",
+        224,
+    )
+    # On a smaller dataset, the same part of the run is warm-up.
+    small = module.finish(module.recipe(), examples // 100, IMAGE_SIZE)
+    share = small.schedule.warmup_steps / small.schedule.steps
+    assert share == pytest.approx(10_000 / steps, rel=0.01)
+
+
+def test_what_was_recorded_of_bit_stays_as_it_was():
+    # results.config_hash and recipe.json of runs made before ViT was here.
+    for module in (bit_s, bit_m, bit_l, transfer):
+        values = to_dict(module.recipe())
+        assert set(values["optimizer"]) == {
+            "momentum",
+            "weight_decay",
+            "head_weight_decay_multiplier",
+            "head_learning_rate_multiplier",
+        }
+        assert set(values["schedule"]) == {
+            "learning_rate",
+            "steps",
+            "warmup_steps",
+            "boundaries",
+            "decay",
+        }
+    assert to_dict(vit.recipe())["schedule"]["shape"] == "cosine"
 
 
 def test_upstream_datasets():

@@ -1,0 +1,1 @@
+"""The saturation study: grid, plan, jobs on any number of machines, report."""

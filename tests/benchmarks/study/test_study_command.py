@@ -1,0 +1,82 @@
+"""The sub-command: arguments, and what stands in the way of a start."""
+
+import argparse
+import json
+
+import pytest
+
+from bit_keras.benchmarks.study import command
+from bit_keras.benchmarks.study.settings import Study
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    path = tmp_path / "tasks.json"
+    task = {"name": "d", "dataset": "digits", "train": "train", "test": "test"}
+    path.write_text(json.dumps([task]))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("run --grid mini2", 'no grid "mini2". Did you mean "mini"?'),
+        ("run --shots 1,x", "--shots takes positive whole numbers"),
+        ("run --seeds 0", "--seeds must be >= 1; got 0"),
+        ("plan --threads 0", "--threads must be >= 1; got 0"),
+        ("plan --tasks nothing", 'there is no task or group "nothing"'),
+        ("run --data-dir /nowhere", 'there is no folder "/nowhere"'),
+        ("run --tasks-file /nowhere", 'there is no file "/nowhere"'),
+        ("run --engine dask", "--engine dask needs --address"),
+        ("run --jobs 0", "--jobs must be >= 1; got 0"),
+        ("status", "there is no study in"),
+        ("report", "there is no study in"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(words, message, tmp_path):
+    args = parse(*words.split(), "--out", str(tmp_path / "out"))
+    with pytest.raises((ValueError, OSError)) as error:
+        command.check(args)
+    assert message in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_is_made_before_its_first_job(tasks, tmp_path, monkeypatch):
+    from bit_keras.benchmarks.study import drive
+
+    seen = []
+
+    def run(study, workers, threads, retry_failed, say):
+        seen.append((study.names(), workers, threads, retry_failed))
+        return 0
+
+    monkeypatch.setattr(drive, "run", run)
+    args = parse(
+        *("run", "--grid", "micro", "--tasks-file", tasks, "--shots", "5,1"),
+        *("--jobs", "2", "--threads", "3", "--data-dir", str(tmp_path)),
+        *("--out", str(tmp_path / "out"), "--retry-failed"),
+    )
+    command.check(args)
+    assert command.run(args) == 0
+    names = ("bit_nano-data30", "bit_nano-data100")
+    assert seen == [(names, 2, 3, True)]
+    study = Study(tmp_path / "out")
+    assert study.settings.shots == (1, 5)
+    assert [task.name for task in study.tasks(None)] == ["d"]
+    assert study.recipe(names[0]).data.data_dir == str(tmp_path)
+
+
+def test_status_is_printed(tasks, tmp_path, monkeypatch, capsys):
+    from bit_keras.benchmarks.study import drive
+
+    monkeypatch.setattr(drive, "run", lambda *arguments: 0)
+    out = ("--out", str(tmp_path / "out"))
+    command.run(parse("run", "--grid", "micro", "--tasks-file", tasks, *out))
+    assert command.run(parse("status", *out)) == 0
+    assert capsys.readouterr().out == "2 jobs: 2 pending\n"

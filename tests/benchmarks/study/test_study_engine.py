@@ -1,0 +1,209 @@
+"""The engines: workers die, and every job still ends once."""
+
+import contextlib
+import importlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from bit_keras.benchmarks.study import engine
+from bit_keras.benchmarks.study import state as states
+from bit_keras.benchmarks.study.settings import Study
+
+# The sub-command, as a process of its own.
+STUDY = """
+import argparse, sys
+from bit_keras.benchmarks.study import command
+parser = argparse.ArgumentParser()
+command.add_arguments(parser)
+args = parser.parse_args()
+command.check(args)
+sys.exit(command.run(args))
+"""
+# A job of the fast tests; in a file, for workers to import.
+JOBS = """
+import os, signal
+from pathlib import Path
+from bit_keras.benchmarks.study.state import State
+
+def dies_once(folder, mark):
+    path = Path(folder) / "began"
+    first = not path.exists()
+    path.touch()
+    if first and Path(folder).name == mark:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return State(phase="done")
+
+def dies(folder):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+JOB_SECONDS = 400
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    (tmp_path / "jobs_of_a_test.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return importlib.import_module("jobs_of_a_test")
+
+
+def folders(tmp_path, count):
+    made = [tmp_path / f"job{i}" for i in range(count)]
+    for folder in made:
+        folder.mkdir()
+    return made
+
+
+def test_what_a_dead_worker_took_along_is_begun_again(jobs, tmp_path):
+    said, made = [], folders(tmp_path, 6)
+    calls = [(str(folder), "job2") for folder in made]
+    with engine.connect("loky", None, 2) as workers:
+        assert workers == 2
+        done = list(engine.run_all(jobs.dies_once, calls, said.append))
+    assert Counter(folder for folder, _ in done) == Counter(made)
+    assert {state.phase for _, state in done} == {"done"}
+    assert "A worker died" in said[0]
+
+
+def test_workers_that_always_die_are_an_error(jobs, tmp_path):
+    calls = [(str(folder),) for folder in folders(tmp_path, 2)]
+    with engine.connect("loky", None, 2):
+        with pytest.raises(OSError, match="died 3 times in a row"):
+            list(engine.run_all(jobs.dies, calls, lambda message: None))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("loky", None, 0), "--jobs must be >= 1; got 0"),
+        (("loky", "a:1", 2), "--address is of a cluster"),
+        (("ray", None, None), "--engine ray needs --address, such as host"),
+    ],
+)
+def test_arguments_that_do_not_go_together(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        engine.check(*arguments)
+
+
+def test_an_engine_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'pip install "bit-keras\[dask\]"'):
+        engine.check("dask", "tcp://host:1", None)
+
+
+@contextlib.contextmanager
+def processes(*commands, environment=None):
+    """Starts commands, each in its own group, and ends them."""
+    made = []
+    try:
+        for command in commands:
+            made.append(
+                subprocess.Popen(
+                    command,
+                    env={**os.environ, **(environment or {})},
+                    start_new_session=True,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        yield made
+    finally:
+        for process in made:
+            process.terminate()
+        for process in made:
+            process.wait(20)
+
+
+@pytest.fixture
+def dask_cluster(free_ports):
+    pytest.importorskip("distributed", reason="needs bit-keras[dask]")
+    (port,) = free_ports(1)
+    address = f"tcp://127.0.0.1:{port}"
+    scheduler = (
+        *(sys.executable, "-m", "distributed.cli.dask_scheduler"),
+        *("--host", "127.0.0.1", "--port", str(port), "--no-dashboard"),
+    )
+    worker = (
+        *(sys.executable, "-m", "distributed.cli.dask_worker", address),
+        *("--nthreads", "1", "--no-nanny", "--no-dashboard"),
+    )
+    with processes(scheduler, worker, worker):
+        yield address
+
+
+@pytest.fixture
+def ray_cluster(free_ports):
+    pytest.importorskip("ray", reason="needs bit-keras[ray]")
+    (port,) = free_ports(1)
+    ray = (sys.executable, "-m", "ray.scripts.scripts")
+    subprocess.run(
+        (
+            *(*ray, "start", "--head", "--port", str(port)),
+            *("--node-ip-address", "127.0.0.1", "--num-cpus", "2"),
+            *("--include-dashboard", "false", "--disable-usage-stats"),
+        ),
+        check=True,
+        capture_output=True,
+    )
+    yield f"127.0.0.1:{port}"
+    subprocess.run((*ray, "stop", "--force"), check=True, capture_output=True)
+
+
+def run_study(out, tasks, *more):
+    arguments = ("run", "--grid", "micro", "--out", str(out), "--shots", "1,5")
+    return subprocess.Popen(
+        (
+            *(sys.executable, "-c", STUDY, *arguments),
+            *("--tasks-file", str(tasks), *more),
+        ),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_training(process, out):
+    """Waits until a job is in the middle of its training; its folder."""
+    end = time.monotonic() + JOB_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        for metrics in out.glob("jobs/*/run/metrics.jsonl"):
+            if metrics.stat().st_size:
+                return metrics.parents[1]
+        time.sleep(0.05)
+    process.kill()
+    raise TimeoutError(f"no job began: {process.communicate()[1]}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["loky", "dask", "ray"])
+def test_a_killed_worker_costs_no_row_and_doubles_none(kind, tmp_path, request):
+    more = ("--engine", kind, "--jobs", "2")
+    if kind != "loky":
+        address = request.getfixturevalue(f"{kind}_cluster")
+        more = ("--engine", kind, "--address", address)
+    tasks = tmp_path / "tasks.json"
+    task = {"name": "d", "dataset": "digits", "train": "train", "test": "test"}
+    tasks.write_text(json.dumps([task]))
+    out = tmp_path / "out"
+    process = run_study(out, tasks, *more)
+    folder = wait_for_training(process, out)
+    os.kill(states.read(folder).pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=JOB_SECONDS)
+    assert process.returncode == 0, said
+    study = Study(out)
+    assert len(study.names()) == 2
+    for name in study.names():
+        state = states.read(study.job(name))
+        assert state.phase == "done"
+        lines = (study.job(name) / "results.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        # 2 checkpoints: upstream, and 2 shots x 3 seeds.
+        assert len(rows) == 2 * (1 + 2 * 3)
+        assert len({row["config_hash"] for row in rows}) == len(rows)
+    assert states.read(folder).attempts == 2
