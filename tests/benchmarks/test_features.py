@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from bit_keras.benchmarks import feature_cache
 from bit_keras.benchmarks.backbone import Backbone, open_backbone
-from bit_keras.benchmarks.features import Preprocessing, extract
+from bit_keras.benchmarks.features import extract
+from bit_keras.benchmarks.images import Preprocessing
 from bit_keras.benchmarks.speed import extraction
 from bit_keras.data.sources import open_source
 
@@ -219,7 +220,8 @@ KILLED = """
 import sys
 from pathlib import Path
 from bit_keras.benchmarks.backbone import open_backbone
-from bit_keras.benchmarks.features import Preprocessing, extract
+from bit_keras.benchmarks.features import extract
+from bit_keras.benchmarks.images import Preprocessing
 from bit_keras.data.sources import open_source
 
 extract(
@@ -448,7 +450,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from bit_keras.benchmarks.backbone import Backbone
-from bit_keras.benchmarks.features import Preprocessing, extract
+from bit_keras.benchmarks.features import extract
+from bit_keras.benchmarks.images import Preprocessing
 from bit_keras.data.sources import open_source
 
 WIDTH = 60_000

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from bit_keras.benchmarks.backbone import Backbone, open_backbone
-from bit_keras.benchmarks.features import Preprocessing, extract
-from bit_keras.benchmarks.images import image_batches
+from bit_keras.benchmarks.features import extract
+from bit_keras.benchmarks.images import Preprocessing, image_batches
 from bit_keras.data.batches import BadImages
 from bit_keras.data.sources import Source, fetch_from, read_by_index
 
