@@ -37,6 +37,7 @@ class Backbone:
         handle: What it was opened from.
         input_range: What images in [0, 1] are mapped to before they enter.
         trace: Makes what `features` returns.
+        labels: Class names of its head; (): none, or unknown.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Backbone:
     trace: Callable[[tuple[str, ...]], Extractor] = dataclasses.field(
         repr=False, compare=False
     )
+    labels: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
     def features(self, names: tuple[str, ...]) -> Extractor:
         """Returns a graph function from images to the named endpoints.
@@ -188,6 +190,7 @@ def _open_weights(handle: str, init: str | None) -> Backbone:
         handle=handle,
         input_range=_INPUT_RANGE,
         trace=functools.cache(trace),
+        labels=tuple(loaded.labels),
     )
 
 
@@ -224,6 +227,8 @@ def _open_export(directory: Path, handle: str) -> Backbone:
         features.module = loaded  # Or its variables would be collected.
         return features
 
+    labels = directory / "labels.txt"
+    names = labels.read_text("utf-8").splitlines() if labels.exists() else ()
     return Backbone(
         name=f"{card.name}/{card.version}",
         sha256=manifest.digest(directory),
@@ -234,6 +239,7 @@ def _open_export(directory: Path, handle: str) -> Backbone:
         handle=handle,
         input_range=_INPUT_RANGE,
         trace=functools.cache(trace),
+        labels=tuple(names),
     )
 
 

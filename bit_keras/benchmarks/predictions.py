@@ -86,6 +86,13 @@ def predict(
             f'{needs}; {backbone.name} has none (no endpoint "{endpoint}"). '
             f"{repair}"
         )
+    if backbone.labels and not set(backbone.labels) & set(source.class_names):
+        ours, theirs = backbone.labels[:3], source.class_names[:3]
+        say(
+            f"warning: {backbone.name} was trained on other classes "
+            f"({', '.join(ours)}, ...) than {task_name} has "
+            f"({', '.join(theirs)}, ...); are they the same under other names?"
+        )
     found = extract(
         backbone,
         task_name,

@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FORMATS = ("table", "csv", "markdown", "parquet")
-_DEFAULT_BY = "model,task,shots"
+# Of these, by default, those that differ in the rows; the others always.
+_IF_DIFFERENT = (
+    "model_sha256",
+    "benchmark",
+    "protocol",
+    "preprocessing",
+    "metric",
+    "endpoint",
+)
+_ALWAYS = ("model", "task", "shots")
 
 
 def add_paths(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_paths(parser)
     parser.add_argument(
         "--by",
-        default=_DEFAULT_BY,
         metavar="COLUMN,COLUMN",
         help="what tells measurements apart; median, mean and standard error "
-        f"go over the seeds of each (default: {_DEFAULT_BY})",
+        f"go over the seeds of each (default: {','.join(_ALWAYS)}, and of "
+        f"{', '.join(_IF_DIFFERENT)} what differs)",
     )
     parser.add_argument(
         "--pivot",
@@ -85,6 +94,13 @@ def read(paths: Sequence[str], where: Sequence[str]) -> "pd.DataFrame":
     return results.select(frame, where)
 
 
+def _by(text: str | None, frame: "pd.DataFrame") -> list[str]:
+    if text is not None:
+        return [name.strip() for name in text.split(",") if name.strip()]
+    differing = [n for n in _IF_DIFFERENT if frame[n].nunique() > 1]
+    return [*_ALWAYS[:-1], *differing, _ALWAYS[-1]]
+
+
 def run(args: argparse.Namespace) -> int:
     """Carries out the sub-command.
 
@@ -99,11 +115,11 @@ def run(args: argparse.Namespace) -> int:
         return 2
     from bit_keras.benchmarks import results, results_export
 
-    by = [name.strip() for name in args.by.split(",") if name.strip()]
-    if args.pivot and args.pivot not in by:
-        by.append(args.pivot)
     try:
         frame = read(args.paths, args.where)
+        by = _by(args.by, frame)
+        if args.pivot and args.pivot not in by:
+            by.append(args.pivot)
         table = results.summarize(frame, by)
         if args.pivot:
             table = results.pivot(table, args.pivot)

@@ -133,6 +133,12 @@ def run(args: argparse.Namespace) -> int:
     )
     for note in found.notes:
         print(note, file=sys.stderr)
+    if not any(one.fitted.any() for one in found.curves):
+        raise ValueError(
+            "No point is to be fitted on: --fit-below is below all of them."
+            if args.fit_below is not None
+            else f"No point is to be fitted on: {args.fit} is 0 everywhere."
+        )
     fits, table = _fit(found)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -142,6 +148,11 @@ def run(args: argparse.Namespace) -> int:
     print(results_export.aligned(scaling.wide(table, found.columns)))
     print()
     print(results_export.aligned(scaling.summary(table)), flush=True)
+    print(
+        "RMS of the error's natural logarithm beyond the fitted points; best: "
+        "on how many curves, ties counting for each.",
+        file=sys.stderr,
+    )
     page = report.write(
         scaling_panels.panels(fits, table, args.x, args.y),
         out,
@@ -169,7 +180,8 @@ def _fit(
         nonlocal done
         done += 1
         progress.update(done, note=" ".join(fits.curve.name))
-        if done % 10 == 0 or done == progress.total:
+        every = 1 if progress.total < 20 else 10
+        if done % every == 0 or done == progress.total:
             left = progress.eta(done)
             progress.line(f"{done}/{progress.total} curves, {left} left")
 

@@ -114,8 +114,9 @@ def how_to_prepare(task: Task, data_dir: str | None) -> str:
     if words is None:
         name = NAME.fullmatch(task.dataset)["name"]
         return (
-            f"TFDS does not know {name}. Copy its prepared folder to "
-            f"{folder}/{name}/<version>, or correct the name."
+            f"TFDS does not know {name}, and there is no folder "
+            f'"{task.dataset}". Say with --data-dir where {name}/<version> is '
+            f"(not in {folder}), or correct the name."
         )
     version = f":{task.versions[0]}" if task.versions else ""
     command = prepare_command(task.dataset + version, data_dir)

@@ -424,3 +424,12 @@ def test_no_rows_yet(tmp_path, capsys):
     (tmp_path / "results.jsonl").touch()
     assert command(tmp_path) == 1
     assert "no rows yet" in capsys.readouterr().err
+
+
+def test_by_default_what_differs_is_told_apart(tmp_path, capsys):
+    rows = make_seeds([0.2, 0.4]) + make_seeds([0.6], metric="ece")
+    load(tmp_path, rows)
+    assert command(tmp_path, "--format", "csv") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("model,task,metric,shots,median")
+    assert [line.split(",")[2] for line in lines[1:]] == ["accuracy", "ece"]

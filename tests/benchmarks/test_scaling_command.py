@@ -167,3 +167,8 @@ def test_curves_of_one_name_share_a_panel():
     panels = scaling_panels.panels(fits, table, "x", "Loss")
     assert [panel.title for panel in panels[1:]] == ["Scaling curves"]
     assert len(panels[1].plot.axes) == 2
+
+
+def test_nothing_to_fit_on_is_an_error(parse):
+    with pytest.raises(ValueError, match="--fit-below is below all of them"):
+        scaling_command.run(parse(fit=None, fit_below="1000"))

@@ -264,4 +264,4 @@ def test_listing(tmp_path):
         f"imagenet: First download by hand, into {manual}"
     )
     assert "imagenet2012_subset/10pct:5.0.0" in lines[5]
-    assert lines[6].startswith("own: TFDS does not know nobody_knows_it.")
+    assert lines[6].startswith("own: TFDS does not know nobody_knows_it, ")

@@ -134,6 +134,8 @@ def _shifted(
             named.append(shifts.get(word))
         else:
             mine.append(_task("--shifted", word, own, shifts.names()))
+            if word == args.source:
+                raise ValueError(f"--shifted: {word} is the --source itself.")
     return tuple(mine), tuple(named)
 
 

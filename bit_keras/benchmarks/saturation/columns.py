@@ -187,4 +187,8 @@ def read_accuracies(
     note = f"{name}: {is_} in {unit}s".replace("percents", "percent")
     if guessed:
         note += f" (by its {' and '.join(guessed)})"
+    small = int((found.between(0, 1) & (found > 0)).sum())
+    if unit == "percent" and small and "values" in guessed:
+        what = "value is" if small == 1 else "values are"
+        note += f"; {small} {what} at most 1, and taken as percent, too"
     return Accuracies(1 - values if is_ == "error" else values, reasons, note)

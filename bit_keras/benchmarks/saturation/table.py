@@ -230,11 +230,13 @@ def _finish(points: pd.DataFrame, notes: Sequence[str]) -> Table:
         Problem(int(one["_row"]), _what(one), one["_reason"])
         for one in points[bad].to_dict("records")
     )
+    if not len(points):
+        raise ValueError("The table has no rows.")
     if bad.all():
         first = f" First: row {problems[0].row}: {problems[0].reason}."
         raise ValueError(
             f"None of the {len(points)} points of the table can be used."
-            f"{first if problems else ''} Name other columns, or say what they "
+            f"{first} Name other columns, or say what they "
             "hold."
         )
     good = points[~bad].reset_index(drop=True)

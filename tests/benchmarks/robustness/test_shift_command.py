@@ -190,6 +190,11 @@ def test_wrong_arguments_are_told(command, words, problem):
         command(1000, *words)
 
 
+def test_a_set_is_no_shift_of_itself(command):
+    with pytest.raises(ValueError, match="clean is the --source itself"):
+        command(10, "--source=clean", "--shifted=clean")
+
+
 def test_a_named_set_that_is_not_there_says_how_to_get_it(command):
     with pytest.raises(FileNotFoundError, match="tfds.builder.'imagenet_a:0"):
         command(1000, "--shifted=imagenet_a")

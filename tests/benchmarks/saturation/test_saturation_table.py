@@ -207,3 +207,15 @@ def test_a_kept_column_cannot_take_a_name_of_the_table():
     frame = make_frame(family="x")
     with pytest.raises(ValueError, match='keep: "family"'):
         table.from_frame(frame, names(keep=("family",)))
+
+
+def test_a_table_without_rows_says_so():
+    frame = pd.DataFrame({"name": [], "up": [], "down": []})
+    with pytest.raises(ValueError, match="The table has no rows"):
+        table.from_frame(frame, Columns(upstream="up", downstream=("down",)))
+
+
+def test_fractions_among_percent_are_mentioned():
+    read = read_accuracies(pd.Series([0.6, 70, 75, 80, 0.84]), "top1")
+    assert read.values.tolist() == [0.006, 0.7, 0.75, 0.8, 0.0084]
+    assert "2 values are at most 1, and taken as percent, too" in read.note
