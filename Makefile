@@ -22,7 +22,8 @@ demo: $(READY)
 	@$(BIN)/python -m bit_keras.demo --out runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not network and not gpu"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	  -m "not network and not gpu"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -8,6 +8,27 @@ from types import ModuleType
 
 import pytest
 
+# Files of a minute and more, which at the end would keep one process busy and
+# the others waiting.
+LONGEST = (
+    "test_resume.py",
+    "test_train.py",
+    "test_families_export.py",
+    "test_bootstrap.py",
+    "test_exporter.py",
+    "test_duplicates.py",
+    "test_exclusions.py",
+    "test_vtab.py",
+    "test_consumers_run.py",
+    "test_backends.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs the longest files first."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

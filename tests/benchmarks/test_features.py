@@ -495,7 +495,7 @@ def test_entry_says_what_it_is_of(run, tiny, digits, tmp_path):
     )
     assert facts["model"] == tiny.sha256 and facts["task"] == "digits"
     assert facts["source"] == ["digits", "test[:70]", digits.fingerprint]
-    assert facts["preprocessing"] == {"resize": 18, "crop": 16}
+    assert facts["preprocessing"] == "resize 18, crop 16"
 
 
 def test_speed_command_compares_both_ways(capsys):

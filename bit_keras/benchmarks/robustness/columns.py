@@ -39,7 +39,8 @@ def read_column(
         source.name, data_dir=data_dir
     )
     features = builder.info.features
-    legal = [key for key, kind in features.items() if _is_legal(kind)]
+    # TFDS has them in another order in each process.
+    legal = sorted(k for k, kind in features.items() if _is_legal(kind))
     if feature not in legal:
         raise ValueError(
             f'{source.name} has no feature "{feature}" that is a class, number '

@@ -143,9 +143,9 @@ def test_a_killed_process_is_a_failure_with_its_signal(study, cheap):
     found = []
     thread = threading.Thread(target=lambda: found.append(job.run(folder)))
     thread.start()
-    pid = wait_for(lambda: children(os.getpid()))[0]
+    pid = wait_for(lambda: children(folder))[0]
     os.kill(pid, signal.SIGKILL)
-    thread.join()
+    thread.join(timeout=60)
     assert found[0].phase == "failed"
     assert found[0].reason == "killed by SIGKILL (out of memory?)"
 
@@ -193,14 +193,21 @@ def test_rehearsals_are_short_and_one_per_kind(study):
     assert recipe.model.name == "bit_nano"
 
 
-def children(pid):
-    task = Path(f"/proc/{pid}/task")
+def children(folder):
+    """Children of this process that work on a folder; others may be left."""
     found = [
-        int(p)
-        for t in task.iterdir()
-        for p in (t / "children").read_text().split()
+        int(pid)
+        for thread in Path("/proc/self/task").iterdir()
+        for pid in (thread / "children").read_text().split()
     ]
-    return found
+    return [p for p in found if str(folder) in command_line(p)]
+
+
+def command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:  # It has ended.
+        return ""
 
 
 def wait_for(condition, seconds=20):
