@@ -235,9 +235,12 @@ def test_results_and_report_take_the_file(bench, measured, capsys, tmp_path):
     assert command.main(["results", out, by, "--format=csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 8 and lines[0].startswith("task,endpoint,shots")
-    # Endpoints are not averaged silently.
-    assert command.main(["results", out]) == 1
+    # Endpoints are not averaged silently, and told apart by default.
+    assert command.main(["results", out, "--by=task,shots"]) == 1
     assert "differ in endpoint: pre_logits, block1" in capsys.readouterr().err
+    assert command.main(["results", out, "--format=csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 8 and "task,endpoint,shots" in lines[0]
     assert command.main(["report", out, f"--out={tmp_path}"]) == 0
     assert "texture" in (tmp_path / "report.html").read_text()
 
