@@ -1,5 +1,6 @@
 """From the encoded images of a split to batches of model input in [0, 1]."""
 
+import abc
 import dataclasses
 import os
 from typing import Protocol
@@ -33,7 +34,7 @@ class ImageFunction(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class _ResizeAndCrop:
+class _ResizeAndCrop(abc.ABC):
     resize: int
     crop: int
 
@@ -55,6 +56,7 @@ class _ResizeAndCrop:
         """
         return self.prepare(decode(encoded))
 
+    @abc.abstractmethod
     def prepare(self, image: tf.Tensor) -> tf.Tensor:
         """Resizes and crops a decoded image.
 
@@ -64,7 +66,6 @@ class _ResizeAndCrop:
         Returns:
             float32 `(crop, crop, 3)` in [0, 1].
         """
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
