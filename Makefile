@@ -1,5 +1,6 @@
 # make demo   pre-train, transfer and judge a tiny BiT on data that need no download
 # make test   the test suite
+# make soak   what takes too long for it: the same checks, many more times
 # Both first set up .venv; BACKENDS=jax,torch adds what the backend tests need.
 
 PYTHON ?= python3
@@ -16,14 +17,17 @@ TORCH := $(if $(findstring torch,$(BACKENDS)),torch==2.13.0)
 # One mark per set of extras: asking for another set installs again.
 READY := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo test lint clean
+.PHONY: demo test soak lint clean
 
 demo: $(READY)
 	@$(BIN)/python -m bit_keras.demo --out runs/demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-	  -m "not network and not gpu"
+	  -m "not network and not gpu and not soak"
+
+soak: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder -m soak
 
 lint: $(READY)
 	$(BIN)/ruff check .
