@@ -10,7 +10,7 @@ from bit_keras.benchmarks.saturation.law import SaturationLaw
 from bit_keras.benchmarks.saturation.projection import solve
 
 NAMES = ("k", "alpha", "e_ir")
-# Of Table 2: the least and the most curved, and the others in `make soak`.
+# Two rows of Table 2, and in `make soak` the others.
 ROWS = ("pets", "uc_merced") + tuple(
     pytest.param(row, marks=pytest.mark.soak)
     for row in ("cifar100", "imagenet", "cars", "col_hist", "dtd", "caltech")
