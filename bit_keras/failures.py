@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import tensorflow as tf
 
 from bit_keras.data.batches import BadImages
+from bit_keras.workdir import writing
 
 
 @contextlib.contextmanager
@@ -33,6 +35,34 @@ def explained(bad: BadImages) -> Iterator[None]:
         bad.raise_if_any()
         raise ValueError(_reason(error)) from error
     bad.raise_if_any()
+
+
+@contextlib.contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turns whatever cannot be written in its body into one readable OSError.
+
+    Args:
+        path: What its body writes.
+
+    Raises:
+        OSError: With path, reason and repair.
+
+    Example:
+
+    >>> with saving(Path("ckpt-5")):
+    ...     raise tf.errors.ResourceExhaustedError(
+    ...         None, None, "ckpt-5_temp/part-0; No space left on device"
+    ...     )
+    Traceback (most recent call last):
+    OSError: Cannot write ckpt-5: No space left on device. What was saved ...
+    """
+    with writing(path):
+        try:
+            yield
+        except tf.errors.OpError as error:
+            # "{{function_node ...}} file; reason [Op:SaveV2]"
+            first = str(error.message).splitlines()[0].split(" [Op:")[0]
+            raise OSError(first.split("; ")[-1]) from error
 
 
 def _reason(error: tf.errors.OpError) -> str:

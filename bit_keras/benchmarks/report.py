@@ -67,13 +67,14 @@ def write(
         OSError: If the directory cannot be written.
     """
     # Loading the plotting libraries takes seconds; a slip should not.
+    from bit_keras.benchmarks.detection import panels as detection
     from bit_keras.benchmarks.drawing import report
     from bit_keras.benchmarks.duplicates import panels as duplicates
     from bit_keras.benchmarks.report_sections import sections
     from bit_keras.benchmarks.results_export import render, replace_file
     from bit_keras.benchmarks.section_panels import panel, provenance
 
-    drawn = frame["benchmark"].isin([*_PANELS, "duplicates"])
+    drawn = frame["benchmark"].isin([*_PANELS, "detection", "duplicates"])
     parts = sections(frame[~drawn])
     panels = [panel(part) for part in parts]
     for module in dict.fromkeys(_PANELS.values()):
@@ -82,6 +83,8 @@ def write(
         if len(rows):
             made = importlib.import_module(f"bit_keras.benchmarks.{module}")
             panels += made.panels(rows)
+    detected = frame[frame["benchmark"] == "detection"]
+    panels += detection.panels(detected, folders)
     # Rows of other benchmarks are compared with and without duplicates.
     panels += duplicates.panels(frame, folders)
     replace_file(Path(out) / "results.csv", render(frame, "csv"))

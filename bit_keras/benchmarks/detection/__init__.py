@@ -1,0 +1,1 @@
+"""COCO-style detection with the backbones of this package."""
