@@ -231,7 +231,9 @@ class Steps:
 
     def _part(self, values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         size = self.micro_batch
-        return _of_length(values[index * size : (index + 1) * size], size)
+        # Not values[a:b]: XLA wants the size of a slice to be a constant.
+        begin = [index * size] + [0] * (values.shape.rank - 1)
+        return tf.slice(values, begin, [size] + values.shape[1:].as_list())
 
     def _part_gradients(self, batch: dict) -> tuple[list, dict]:
         variables = [v.value for v in self.model.trainable_variables]

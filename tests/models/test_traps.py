@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from bit_keras import layers
+from bit_keras import weight_standardization
 from bit_keras.layers import GroupNorm
 from bit_keras.models import bit, bottleneck
 
@@ -50,9 +50,11 @@ def units(model: Model) -> list[bottleneck.BottleneckUnit]:
 
 def standardization_epsilon(epsilon: float) -> Trap:
     def trap(model, monkeypatch):
-        right = layers.standardize
+        right = weight_standardization.standardize
         monkeypatch.setattr(
-            layers, "standardize", lambda kernel, _: right(kernel, epsilon)
+            weight_standardization,
+            "standardize",
+            lambda kernel, _: right(kernel, epsilon),
         )
 
     return trap
@@ -64,7 +66,7 @@ def epsilon_added_to_the_deviation(model, monkeypatch):
         centered = kernel - ops.mean(kernel, axes, keepdims=True)
         return centered / (ops.std(kernel, axes, keepdims=True) + 1e-5)
 
-    monkeypatch.setattr(layers, "standardize", standardize)
+    monkeypatch.setattr(weight_standardization, "standardize", standardize)
 
 
 def pool_padded_with_minus_infinity(model, monkeypatch):
