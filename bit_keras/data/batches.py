@@ -4,16 +4,18 @@ import logging
 import os
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from bit_keras.data import preprocess
 from bit_keras.data.mixup import mixup
-from bit_keras.data.sources import Source
+from bit_keras.data.sources import Source, count_from
 from bit_keras.recipe import Recipe
 
-# Examples prepared (and, if one of them is corrupt, sifted) together.
-_GROUP = 16
+# Nothing here wants AutoGraph, which would take a second to read it all.
+_as_written = tf.autograph.experimental.do_not_convert
 
+# From an encoded image and its position to the model's input.
 Prepare = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -22,6 +24,9 @@ class BadImages:
 
     Args:
         policy: "skip": log each once and go on without it; "error": stop.
+        remote: Whether images are read on other machines too, which have no
+            Python (the hosts of a TPU pod): each then prints what it skips,
+            once per epoch, and nothing is counted here.
 
     Example:
 
@@ -31,8 +36,9 @@ class BadImages:
     1
     """
 
-    def __init__(self, policy: str = "skip") -> None:
+    def __init__(self, policy: str = "skip", remote: bool = False) -> None:
         self.policy = policy
+        self.remote = remote
         self.reasons: dict[str, str] = {}
 
     @property
@@ -105,27 +111,33 @@ def train_batches(
     size, seed = recipe.run.batch_size, recipe.run.seed
     prepare = preprocess.train_function(recipe.preprocess)
     stream = source.stream(seed, start * size, recipe.data.shuffle_buffer)
-    positions = tf.data.Dataset.counter(start * size, dtype=tf.int64)
+    numbered = tf.data.Dataset.zip((count_from(start * size), stream))
     dataset = _prepared(
-        tf.data.Dataset.zip((positions, stream)),
+        numbered.batch(size, drop_remainder=True),
         source,
         lambda encoded, position: prepare(
             encoded, tf.stack([tf.cast(seed, tf.int64), position])
         ),
         recipe.preprocess.crop,
+        size,
         bad,
-    ).rebatch(size, drop_remainder=True)
-    alpha = recipe.preprocess.mixup_alpha
-    if alpha:
-        steps = tf.data.Dataset.counter(start, dtype=tf.int64)
-        # Far from the seeds of crops, whose second number is a position.
-        dataset = tf.data.Dataset.zip((steps, dataset)).map(
-            lambda step, batch: mixup(
-                batch, alpha, tf.stack([tf.cast(seed, tf.int64), -1 - step])
-            ),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+    )
+    if recipe.preprocess.mixup_alpha:
+        dataset = _mixed(dataset, recipe.preprocess.mixup_alpha, seed, start)
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+@_as_written
+def _mixed(
+    batches: tf.data.Dataset, alpha: float, seed: int, start: int
+) -> tf.data.Dataset:
+    # Far from the seeds of crops, whose second number is a position.
+    return tf.data.Dataset.zip((count_from(start), batches)).map(
+        lambda step, batch: mixup(
+            batch, alpha, tf.stack([tf.cast(seed, tf.int64), -1 - step])
+        ),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
 
 
 def eval_batches(
@@ -156,102 +168,144 @@ def eval_batches(
     500
     """
     prepare = preprocess.eval_function(recipe.preprocess)
-    positions = tf.data.Dataset.counter(dtype=tf.int64)
-    dataset = _prepared(
-        tf.data.Dataset.zip((positions, source.read())),
+    numbered = tf.data.Dataset.zip((count_from(), source.read()))
+    return _prepared(
+        numbered.batch(batch_size),
         source,
         lambda encoded, position: prepare(encoded),
         recipe.preprocess.crop,
+        batch_size,
         bad,
-    )
-    dataset = dataset.rebatch(batch_size)
-    return dataset.map(
-        lambda batch: {k: _fill(v, batch_size) for k, v in batch.items()}
     ).prefetch(tf.data.AUTOTUNE)
 
 
-def _fill(values: tf.Tensor, size: int) -> tf.Tensor:
-    missing = size - tf.shape(values)[0]
-    padding = [[0, missing]] + [[0, 0]] * (values.shape.rank - 1)
-    filled = tf.pad(values, padding)
-    filled.set_shape([size] + values.shape[1:].as_list())
-    return filled
-
-
+@_as_written
 def _prepared(
-    dataset: tf.data.Dataset,
+    batches: tf.data.Dataset,
     source: Source,
     prepare: Prepare,
     side: int,
+    size: int,
     bad: BadImages,
 ) -> tf.data.Dataset:
-    """Prepares images in groups; one with a corrupt image is sifted singly.
+    """Prepares batches of positions and encoded examples, in `size` each.
 
-    Sifting every example on its own would halve the speed of small images;
-    a group costs nothing measurable.
+    The images of a batch are prepared in parallel and copied once, to their
+    place in the batch; places that stay empty cost another copy.
     """
+    cores = os.cpu_count() or 2
 
-    def checked(position: tf.Tensor, example: dict) -> dict:
-        label = example["label"]
-        if not source.multi_label:
-            legal = (label >= 0) & (label < source.num_classes)
-            message = (
-                f"{source.name} ({source.split}) has a label outside 0 to "
-                f"{source.num_classes - 1}: example, label:"
-            )
-            with tf.control_dependencies(
-                [tf.debugging.Assert(legal, [message, example["id"], label])]
-            ):
-                label = tf.identity(label)
-        return {**example, "label": label, "position": position}
+    def read(
+        positions: tf.Tensor, examples: dict
+    ) -> tuple[dict, tf.Tensor, tf.Tensor]:
+        _check_labels(examples, source)
+        images = (examples["image"], positions)
+        return examples, *_readable(images, prepare, side, cores)
 
-    def good(example: dict) -> dict:
-        image = prepare(example["image"], example["position"])
-        return _row(image, example["label"], 1.0)
-
-    def replaced(example: dict) -> dict:
-        tf.numpy_function(
-            bad.report, [example["id"], example["image"]], [], stateful=True
+    def complete(
+        examples: dict, places: tf.Tensor, images: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        image, weight = tf.cond(
+            tf.shape(places)[0] == size,
+            lambda: (images, tf.ones(size)),
+            lambda: _with_gaps(examples, places, images, size, bad),
         )
-        image = tf.zeros((side, side, 3))
-        return _row(image, tf.zeros_like(example["label"]), 0.0)
+        label = _padded(examples["label"], size)
+        known = tf.cast(weight, label.dtype)
+        if label.shape.rank == 2:
+            known = known[:, None]
+        return {
+            "image": tf.ensure_shape(image, (size, side, side, 3)),
+            "label": label * known,
+            "weight": tf.ensure_shape(weight, (size,)),
+        }
 
-    def sift(example: dict) -> tf.data.Dataset:
-        one = tf.data.Dataset.from_tensors(example)
-        return _first(one.map(good).ignore_errors(), one.map(replaced))
+    # Two batches at once, or the cores would wait for the end of each; small
+    # ones as many as keep the cores busy.  Calling Python is left to the
+    # second map, or deterministic runs would do all in one thread.
+    return batches.map(
+        read, num_parallel_calls=1 + max(1, -(-cores // size))
+    ).map(complete)
 
-    def group(examples: dict) -> tf.data.Dataset:
-        each = tf.data.Dataset.from_tensor_slices(examples)
-        size = tf.shape(examples["position"])[0]
-        # After an error, batch() may go on with the examples that follow.
-        fast = each.map(good).batch(_GROUP).ignore_errors()
-        whole = fast.filter(lambda rows: tf.shape(rows["weight"])[0] == size)
-        return _first(whole, each.flat_map(sift).batch(_GROUP))
 
-    return (
-        dataset.map(checked)
-        .batch(_GROUP)
-        .interleave(
-            group,
-            # Groups in work at once; their order stays that of the input.
-            cycle_length=max(2, os.cpu_count() or 2),
-            block_length=1,
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+def _check_labels(examples: dict, source: Source) -> None:
+    if source.multi_label:
+        return
+    label = examples["label"]
+    illegal = (label < 0) | (label >= source.num_classes)
+    wrong = [tf.boolean_mask(examples[key], illegal) for key in ("id", "label")]
+    tf.debugging.Assert(
+        ~tf.reduce_any(illegal),
+        [
+            f"{source.name} ({source.split}) has a label outside 0 to "
+            f"{source.num_classes - 1}: example, label:",
+            *wrong,
+        ],
     )
 
 
-def _first(
-    dataset: tf.data.Dataset, otherwise: tf.data.Dataset
-) -> tf.data.Dataset:
-    """The single element of `dataset`, or if it failed, of `otherwise`."""
-    return dataset.concatenate(otherwise).take(1)
+def _readable(
+    encoded: tuple[tf.Tensor, tf.Tensor],
+    prepare: Prepare,
+    side: int,
+    cores: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the places, from 0, of images that can be read, and these."""
+    count = tf.shape(encoded[0], tf.int64)[0]
+    rows = (
+        tf.data.Dataset.from_tensor_slices(encoded)
+        .enumerate()
+        .map(
+            lambda place, image: (place, prepare(*image)),
+            num_parallel_calls=cores,
+            deterministic=True,
+        )
+        .ignore_errors()
+        .batch(count)
+    )
+    none = tf.data.Dataset.from_tensors(
+        (tf.zeros(0, tf.int64), tf.zeros((0, side, side, 3)))
+    )
+    return rows.concatenate(none).take(1).get_single_element()
 
 
-def _row(image: tf.Tensor, label: tf.Tensor, weight: float) -> dict:
-    return {
-        "image": image,
-        "label": label,
-        "weight": tf.constant(weight, tf.float32),
-    }
+def _with_gaps(
+    examples: dict,
+    places: tf.Tensor,
+    images: tf.Tensor,
+    size: int,
+    bad: BadImages,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns `size` images and weights, 0 where there is none to read."""
+    at = places[:, None]
+    weight = tf.scatter_nd(at, tf.ones_like(places, tf.float32), [size])
+    missing = weight[: tf.shape(examples["id"])[0]] == 0
+    _report(
+        *(tf.boolean_mask(examples[key], missing) for key in ("id", "image")),
+        bad,
+    )
+    shape = tf.concat([[size], tf.shape(images, tf.int64)[1:]], 0)
+    return tf.scatter_nd(at, images, shape), weight
+
+
+def _report(ids: tf.Tensor, encoded: tf.Tensor, bad: BadImages) -> None:
+    def report(ids: np.ndarray, encoded: np.ndarray) -> None:
+        for identity, image in zip(ids, encoded, strict=True):
+            bad.report(identity, image)
+
+    if not bad.remote:
+        tf.numpy_function(report, [ids, encoded], [], stateful=True)
+    elif bad.policy == "error":
+        tf.debugging.Assert(tf.size(ids) == 0, ["Corrupt images:", ids])
+    else:
+        tf.cond(
+            tf.size(ids) > 0,
+            lambda: tf.print("Skipping corrupt images:", ids),
+            tf.no_op,
+        )
+
+
+def _padded(values: tf.Tensor, size: int) -> tf.Tensor:
+    missing = size - tf.shape(values)[0]
+    padded = tf.pad(values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1))
+    return tf.ensure_shape(padded, [size] + values.shape[1:].as_list())

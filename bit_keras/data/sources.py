@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from bit_keras.data.prepared import BUILTIN, is_folder
+from bit_keras.data.preprocess import decode
 
 # Images looked at to estimate the size of images that vary in size.
 _PROBE = 64
@@ -94,6 +95,7 @@ class Source:
         return self._stream_by_index(seed, start)
 
     def _stream_by_index(self, seed: int, start: int) -> tf.data.Dataset:
+        @tf.autograph.experimental.do_not_convert
         def example(position: tf.Tensor) -> dict[str, tf.Tensor]:
             index = tf.random.experimental.index_shuffle(
                 position % self.num_examples,
@@ -102,7 +104,7 @@ class Source:
             )
             return self.fetch(index)
 
-        positions = tf.data.Dataset.counter(start, dtype=tf.int64)
+        positions = count_from(start)
         return positions.map(
             example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
@@ -125,8 +127,20 @@ class Source:
             )
 
         first = start // self.num_examples
-        epochs = tf.data.Dataset.counter(first, dtype=tf.int64)
+        epochs = count_from(first)
         return epochs.flat_map(one_epoch).skip(start % self.num_examples)
+
+
+def count_from(start: int = 0) -> tf.data.Dataset:
+    """Returns the integers from `start` on, endlessly, as int64 scalars.
+
+    Not `tf.data.Dataset.counter`: each of those leaves a function in
+    TensorFlow's global graph until the process ends.
+
+    >>> list(count_from(5).take(2).as_numpy_iterator())
+    [np.int64(5), np.int64(6)]
+    """
+    return tf.data.Dataset.range(start, tf.int64.max)
 
 
 def open_source(
@@ -231,7 +245,9 @@ def read_by_index(
 
     def read() -> tf.data.Dataset:
         return tf.data.Dataset.range(num_examples).map(
-            fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            tf.autograph.experimental.do_not_convert(fetch),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
         )
 
     return read
@@ -266,9 +282,10 @@ def probe_image_size(name: str, dataset: tf.data.Dataset) -> tuple[int, int]:
             if tf.io.is_jpeg(image):
                 shape = tf.io.extract_jpeg_shape(image)
             else:
-                decoded = tf.io.decode_image(image, expand_animations=False)
-                shape = decoded.shape
-        except tf.errors.InvalidArgumentError as error:
+                # As for training: with the channels left open, TensorFlow
+                # 2.21 writes past its memory for an animated WebP.
+                shape = decode(image).shape
+        except tf.errors.OpError as error:
             reason = re.sub(r"\s+", " ", error.message)
             continue
         sizes.append((int(shape[0]), int(shape[1])))

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from bit_keras.data.batches import BadImages, eval_batches, train_batches
-from bit_keras.data.preprocess import eval_function
+from bit_keras.data.preprocess import eval_function, train_function
 from bit_keras.data.sources import (
     Source,
     fetch_from,
@@ -102,6 +102,39 @@ def test_resume_is_bit_equal(kind, train):
     for start in (1, 6):
         rest = train_batches(source, recipe, start, BadImages())
         assert_equal(taken(rest, 7 - start), whole[start:])
+
+
+@pytest.mark.parametrize("train", ["inception_crop", "resize_crop"])
+def test_batches_are_their_images_prepared_alone(train):
+    source = source_of(
+        [noise(i) for i in range(7)], [0, 1, 2] * 2 + [0], "indexed"
+    )
+    recipe = recipe_of(3, train=train)
+    prepare = train_function(recipe.preprocess)
+    examples = source.stream(recipe.run.seed, 0, 1)
+    batches = train_batches(source, recipe, 0, BadImages())
+    image = joined(taken(batches, 4), "image")
+    for position, example in enumerate(taken(examples, 12)):
+        seed = tf.constant([recipe.run.seed, position], tf.int64)
+        np.testing.assert_array_equal(
+            image[position], prepare(example["image"], seed)
+        )
+
+
+def test_gaps_of_a_batch_are_black_and_the_rest_in_place():
+    # In a batch of many, first, middle and last are missing.
+    images = [png(i) for i in range(40)]
+    for place in (0, 17, 39):
+        images[place] = b"not an image"
+    source = source_of(images, [1] * 40, "streamed")
+    bad = BadImages()
+    (batch,) = taken(eval_batches(source, recipe_of(512), 40, bad))
+    gaps = np.flatnonzero(batch["weight"] == 0)
+    assert gaps.tolist() == [0, 17, 39]
+    assert (batch["label"] == (batch["weight"] > 0)).all()
+    expected = [i for i in range(40) if i not in gaps]
+    assert np.array(levels_of([batch]))[expected].tolist() == expected
+    assert list(bad.reasons) == ["image 0", "image 17", "image 39"]
 
 
 def test_seed_changes_order_and_mixing():

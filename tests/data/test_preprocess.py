@@ -12,6 +12,7 @@ from bit_keras.data.preprocess import (
     decode,
     eval_function,
     inception_crop,
+    inception_window,
     train_function,
 )
 from bit_keras.recipe import Preprocess
@@ -334,3 +335,36 @@ def test_seed_decides(train):
     assert len({image.tobytes() for image in first}) == 6
     other_run = prepare(png, tf.constant([1, 0], tf.int64))
     assert not np.array_equal(first[0], other_run)
+
+
+@pytest.mark.parametrize("side", [11, 12, 40, 90])
+def test_scaling_first_or_last_is_the_same(side):
+    # 41 x 67 pixels are more than three times 30 x 30.
+    image = np.asarray(blots(41, 67))
+    expected = tf.image.resize(image, (side, side)) / 127.5 - 1.0
+    prepare = eval_function(Preprocess(crop=side))
+    got = prepare(encode(blots(41, 67), "PNG"))
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_every_level_is_scaled_exactly():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    image = tf.io.encode_png(np.tile(levels, (1, 1, 3)))
+    got = eval_function(Preprocess(crop=16))(image).numpy()[..., 0].ravel()
+    np.testing.assert_allclose(got, np.arange(256) / 127.5 - 1, atol=2e-7)
+    assert got[0] == -1
+    assert got[255] == 1
+
+
+def test_window_is_what_the_crop_shows():
+    png = coordinates(60, 90)
+    shape = tf.shape(decode(png))
+    for number in range(6):
+        seed = tf.constant([0, number], tf.int64)
+        top, left, height, width = inception_window(shape, seed).numpy()
+        crop = inception_crop(png, seed).numpy()
+        assert crop.shape == (height, width, 3)
+        whole = decode(png).numpy()
+        np.testing.assert_array_equal(
+            crop, whole[top : top + height, left : left + width]
+        )
