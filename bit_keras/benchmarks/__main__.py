@@ -16,6 +16,7 @@ from typing import Any
 from absl import logging
 
 from bit_keras.arguments import Parser
+from bit_keras.messages import one_line
 from bit_keras.recipe import did_you_mean
 from bit_keras.stops import Interrupted, NotFiniteError
 
@@ -37,6 +38,10 @@ _COMMANDS = {
         "duplicates.command",
         "test images that the upstream images contain",
     ),
+    "detection": (
+        "detection.command",
+        "a RetinaNet around a backbone: average precision",
+    ),
     "saturation": (
         "saturation_command",
         "what downstream error becomes as upstream error goes to zero",
@@ -49,6 +54,12 @@ _COMMANDS = {
 }
 # Each with `main(argv)`.
 _SPEED = {
+    "model": "forward pass and train step beside timm, Hugging Face, ...",
+    "data": "the input pipeline beside bare decoding and PIL",
+    "memory": "which batch and resolution fit in how much memory",
+    "growth": "time per image against batch, resolution and width",
+    "startup": "seconds to --help and to the first training step",
+    "profile": "where the time of a train step goes",
     "export": "what an export costs, and how fast it runs",
     "fewshot": "the linear probe against one decomposition per fit",
     "extraction": "feature extraction against the bare model",
@@ -123,7 +134,7 @@ def _main(argv: Sequence[str]) -> int:
         try:
             module.check(args)
         except (ValueError, OSError) as error:
-            _say(f"error: {error}")
+            _say(f"error: {one_line(error)}")
             return 2
     return _run(module, "run", args)
 
@@ -145,7 +156,7 @@ def _run(module: ModuleType, function: str, args: Any) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError, NotFiniteError) as error:
-        _say(f"error: {error}")
+        _say(f"error: {one_line(error)}")
         return 1
     except KeyboardInterrupt:
         _say("Stopped. The same command goes on from here.")
@@ -168,7 +179,7 @@ def _unknown(kind: str, name: str, known: Sequence[str]) -> int:
 
 def _warn(message: Warning | str, *where: Any, **more: Any) -> None:
     """Shows a warning as a line for a user, not as one of the source."""
-    _say(f"warning: {message}")
+    _say(f"warning: {one_line(message)}")
 
 
 def _say(message: str) -> None:

@@ -9,14 +9,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bit_keras.benchmarks import exclusions, results, selection, tasks
+from bit_keras.benchmarks import exclusions, selection, tasks
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.quiet import quiet
 from bit_keras.recipe import did_you_mean, override
 from bit_keras.recipes import transfer
 from bit_keras.stops import NotFiniteError
+
+if TYPE_CHECKING:
+    from bit_keras.benchmarks.results import ResultsFile
 
 _PROTOCOLS = ("hyperrule", "lightweight", "linear")
 
@@ -104,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     with quiet():
         import tensorflow as tf
 
-        from bit_keras.benchmarks import vtab_finetune, vtab_linear
+        from bit_keras.benchmarks import results, vtab_finetune, vtab_linear
         from bit_keras.benchmarks.vtab_overview import overview
 
         tf.get_logger().setLevel("ERROR")
@@ -139,9 +142,7 @@ def _check_names(names: str) -> None:
             )
 
 
-def measure(
-    job: Any, chosen: Sequence[Task], file: results.ResultsFile
-) -> list[str]:
+def measure(job: Any, chosen: Sequence[Task], file: "ResultsFile") -> list[str]:
     """Measures all tasks and appends each row as soon as it is there.
 
     Args:

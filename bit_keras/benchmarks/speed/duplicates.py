@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bit_keras.benchmarks.duplicates.hash_search import search
-from bit_keras.benchmarks.speed import memory
+from bit_keras.benchmarks.speed import process_memory
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.workdir import write_atomic
 
@@ -159,7 +159,7 @@ def _search_apart(
         for pair in zip(part.query.tolist(), part.target.tolist(), strict=True)
     ]
     seconds = time.perf_counter() - began
-    return found, seconds, memory.peak()
+    return found, seconds, process_memory.peak()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bit_keras.benchmarks.speed import memory
+from bit_keras.benchmarks.speed import process_memory
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.quiet import quiet
 from bit_keras.workdir import write_atomic
@@ -112,14 +112,14 @@ def _export(folder: Path) -> dict[str, float]:
 
         # What TensorFlow takes for itself is not the export's.
         tf.zeros(1)
-    before = memory.resident()
+    before = process_memory.resident()
     began = time.monotonic()
     loaded = source.load(folder / "model.npz")
-    between = memory.resident()
+    between = process_memory.resident()
     options = exporter.Options(name="plain")
     exporter.export(loaded, folder, options, lambda line: None)
     seconds = time.monotonic() - began
-    peak = memory.peak()
+    peak = process_memory.peak()
     options = exporter.Options(name="folded", folded=True)
     exporter.export(loaded, folder, options, lambda line: None)
     return {

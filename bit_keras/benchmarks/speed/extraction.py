@@ -11,15 +11,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import tensorflow as tf
-
-from bit_keras.benchmarks.backbone import Backbone, open_backbone
-from bit_keras.benchmarks.features import extract
-from bit_keras.benchmarks.images import Preprocessing, image_batches
-from bit_keras.data.batches import BadImages
-from bit_keras.data.sources import Source, fetch_from, read_by_index
+# TensorFlow is loaded in the functions: --help does without.
+if TYPE_CHECKING:
+    from bit_keras.benchmarks.backbone import Backbone
+    from bit_keras.data.sources import Source
 
 # Least share of the bare model's images per second.
 GOAL = 0.95
@@ -29,7 +26,7 @@ _HEIGHT, _WIDTH = 375, 500
 _DIFFERENT = 16
 
 
-def synthetic_source(num_images: int) -> Source:
+def synthetic_source(num_images: int) -> "Source":
     """Returns `num_images` JPEGs with smooth shapes and noise, in memory.
 
     Example:
@@ -37,6 +34,11 @@ def synthetic_source(num_images: int) -> Source:
     >>> synthetic_source(3).num_examples
     3
     """
+    import numpy as np
+    import tensorflow as tf
+
+    from bit_keras.data.sources import Source, fetch_from, read_by_index
+
     rng = np.random.default_rng(0)
     images = []
     for _ in range(_DIFFERENT):
@@ -64,7 +66,7 @@ def synthetic_source(num_images: int) -> Source:
 
 
 def measure(
-    backbone: Backbone,
+    backbone: "Backbone",
     num_batches: int,
     batch_size: int,
     repeats: int,
@@ -82,6 +84,12 @@ def measure(
     Returns:
         Images per second of extraction and of the bare model, for each repeat.
     """
+    import tensorflow as tf
+
+    from bit_keras.benchmarks.features import extract
+    from bit_keras.benchmarks.images import Preprocessing, image_batches
+    from bit_keras.data.batches import BadImages
+
     preprocessing = Preprocessing.few_shot(backbone.resolution)
     source = synthetic_source(num_batches * batch_size)
     batches = [
@@ -155,6 +163,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.quick:
         args.model, args.resolution, args.batches = "bit_tiny", 64, 2
+    import tensorflow as tf
+
+    from bit_keras.benchmarks.backbone import open_backbone
+
     backbone = open_backbone(
         args.model, init="random", resolution=args.resolution
     )

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bit_keras.benchmarks.fewshot import linear_probe
-from bit_keras.benchmarks.protocols import L2_GRID
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.benchmarks.subsets import nested_order
 from bit_keras.workdir import write_atomic
@@ -70,6 +68,10 @@ def measure(
         seeds: Seeds of the subsets.
         repeats: Rounds, of one run of each way.
     """
+    # Here, and below: --help needs neither SciPy nor pandas.
+    from bit_keras.benchmarks.fewshot import linear_probe
+    from bit_keras.benchmarks.protocols import L2_GRID
+
     task = synthetic_task(num_classes, width, num_test)
     ours, theirs, again = [], [], []
     for _ in range(repeats):
@@ -141,6 +143,8 @@ def one_by_one(
         Accuracies `(shots, seeds, l2)`, and how many of the seconds went into
         whitening the test set after the first l2 of each fit.
     """
+    from bit_keras.benchmarks.protocols import L2_GRID
+
     accuracy = np.empty((len(SHOTS), len(seeds), len(L2_GRID)))
     again = 0.0
     for j, seed in enumerate(seeds):

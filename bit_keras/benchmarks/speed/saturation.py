@@ -12,15 +12,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
-from scipy.optimize import curve_fit
 
-from bit_keras.benchmarks.saturation.analysis import analyse
-from bit_keras.benchmarks.saturation.bootstrap import refit_points
-from bit_keras.benchmarks.saturation.columns import Columns
-from bit_keras.benchmarks.saturation.hull import upper_hull
-from bit_keras.benchmarks.saturation.projection import ALPHA_BOUNDS
-from bit_keras.benchmarks.saturation.table import from_frame
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.progress import Progress
 from bit_keras.workdir import write_atomic
@@ -91,6 +83,9 @@ def measure(
         hull_points: Models of which a hull is taken.
         repeats: Rounds, of one run of each way.
     """
+    # Here, and below: --help needs neither SciPy nor pandas.
+    from bit_keras.benchmarks.saturation.bootstrap import refit_points
+
     x, y = synthetic_models(num_models)
     groups = np.arange(num_models)
     ours, theirs, unbounded, scattered, on_hull = [], [], [], [], []
@@ -131,6 +126,12 @@ def measure_analysis(models: int, tasks: int, shots: int) -> dict[str, float]:
         tasks: Number of tasks.
         shots: Numbers of shots.
     """
+    import pandas as pd
+
+    from bit_keras.benchmarks.saturation.analysis import analyse
+    from bit_keras.benchmarks.saturation.columns import Columns
+    from bit_keras.benchmarks.saturation.table import from_frame
+
     x, y = synthetic_models(models)
     rng = np.random.default_rng(0)
     parts = [
@@ -203,6 +204,10 @@ def _resampled(x, y, count):
 
 def _curve_fits(data, refits, bounded):
     """Returns the seconds, and the largest relative difference of the loss."""
+    from scipy.optimize import curve_fit
+
+    from bit_keras.benchmarks.saturation.projection import ALPHA_BOUNDS
+
     bounds = (-np.inf, np.inf)
     if bounded:
         low, high = ALPHA_BOUNDS
@@ -223,6 +228,8 @@ def _curve_fits(data, refits, bounded):
 
 
 def _hull_seconds(x, y):
+    from bit_keras.benchmarks.saturation.hull import upper_hull
+
     began = time.perf_counter()
     upper_hull(1 - x, 1 - y)
     return time.perf_counter() - began

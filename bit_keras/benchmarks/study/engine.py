@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from bit_keras.benchmarks.study import state as states
 from bit_keras.benchmarks.study.state import State
 
@@ -64,11 +62,14 @@ def threads(engine: str, jobs: int | None) -> int:
 
     Example:
 
+    >>> import joblib
     >>> threads("loky", joblib.cpu_count()), threads("dask", None)
     (1, 1)
     """
     if engine != "loky" or jobs is None:
         return 1
+    import joblib
+
     return max(1, joblib.cpu_count() // jobs)
 
 
@@ -89,6 +90,8 @@ def connect(
     Raises:
         OSError: If there is no cluster at the address.
     """
+    import joblib
+
     wanted = jobs or -1
     with contextlib.ExitStack() as stack:
         if engine == "dask":
@@ -133,6 +136,8 @@ def run_all(
     Raises:
         OSError: If workers die again and again before any call ends.
     """
+    import joblib
+
     left = {Path(args[0]): args for args in arguments}
     lost = 0
     while left:
@@ -162,6 +167,8 @@ def _results(
     calls: list, folders: Sequence[Path]
 ) -> Iterator[tuple[Path, State]]:
     """Yields the results of calls as they end."""
+    import joblib
+
     backend, _ = joblib.parallel.get_active_backend()
     if backend.supports_return_generator:
         yield from joblib.Parallel(return_as="generator_unordered")(calls)
