@@ -18,7 +18,8 @@ examples:
 
 The same command again resumes an interrupted run.
 exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 loss not finite,
-  130 stopped by Ctrl-C, 143 stopped by SIGTERM (both after saving)
+  4 another worker does not answer, 130 stopped by Ctrl-C, 143 stopped by
+  SIGTERM (both after saving)
 """
 
 # What argparse says of a value that is none of `choices`.
@@ -138,6 +139,19 @@ def _add_how(group: Any) -> None:
         help="discard the run that is in the workdir",
     )
     add("--strategy", help="auto, one, mirrored, multiworker or tpu")
+    add(
+        "--workers",
+        metavar="HOST:PORT,...",
+        help="all processes of --strategy multiworker, the same list on every "
+        "machine; default: from TF_CONFIG",
+    )
+    add(
+        "--worker-index",
+        type=int,
+        metavar="K",
+        help="which of --workers this is, from 0; default: the one whose host "
+        "is an address of this machine",
+    )
     add(
         "--tpu",
         default="",

@@ -1,10 +1,17 @@
 """From a strategy's name to a `tf.distribute.Strategy`."""
 
+import contextlib
+import faulthandler
+import os
+import signal
 import socket
+import threading
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import tensorflow as tf
 
+from bit_keras.cluster import Cluster, find_cluster
 from bit_keras.recipe import did_you_mean
 
 Name = Literal["auto", "one", "mirrored", "multiworker", "tpu"]
@@ -12,24 +19,32 @@ Name = Literal["auto", "one", "mirrored", "multiworker", "tpu"]
 # For each question to the cloud's metadata server.
 _LOOKUP_SECONDS = 10.0
 
+# For connecting workers that have all been started, and a TPU.
+_CONNECT_SECONDS = 300.0
+_TPU_SECONDS = 900.0
 
-def strategy(name: Name = "auto", tpu: str = "") -> tf.distribute.Strategy:
+
+def strategy(
+    name: Name = "auto", tpu: str = "", cluster: Cluster | None = None
+) -> tf.distribute.Strategy:
     """Returns the strategy to train under.
 
     Args:
         name: "auto" takes a TPU if TensorFlow sees one, all GPUs if there are
             several, else one device.  "one": the first GPU or the CPU.
             "mirrored": all GPUs of this machine, or all its logical CPUs.
-            "multiworker": one process per machine, from `TF_CONFIG`.
-            "tpu": a TPU or TPU pod.
+            "multiworker": one process per machine, all started by now (see
+            `cluster.wait_for_all`).  "tpu": a TPU or TPU pod.
         tpu: Name of the TPU; "" or "local" for the one of this machine.
+        cluster: The workers, for "multiworker"; None: from `TF_CONFIG`.
 
     Returns:
         A strategy.  Call this before anything else touches TensorFlow:
         "multiworker" and "tpu" initialize devices.
 
     Raises:
-        ValueError: For an unknown name, or "tpu" without a TPU.
+        ValueError: For an unknown name, "multiworker" without workers, or
+            "tpu" without a TPU.
 
     Example:
 
@@ -41,7 +56,8 @@ def strategy(name: Name = "auto", tpu: str = "") -> tf.distribute.Strategy:
     # These two come before TensorFlow sets up its devices, so also before the
     # logical ones are listed.
     if name == "multiworker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        found = cluster or find_cluster(tf_config=os.environ.get("TF_CONFIG"))
+        return _multiworker_strategy(found)
     if name == "tpu":
         return _tpu_strategy(tpu or "local")
     gpus = tf.config.list_logical_devices("GPU")
@@ -70,14 +86,60 @@ def describe(strategy: tf.distribute.Strategy) -> str:
     return f"{strategy.num_replicas_in_sync} x {kind} ({name})"
 
 
+def has_remote_hosts(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether machines without our Python feed devices: a TPU pod.
+
+    >>> has_remote_hosts(tf.distribute.OneDeviceStrategy("/cpu:0"))
+    False
+    """
+    pod = isinstance(strategy, tf.distribute.TPUStrategy)
+    return pod and strategy.extended.num_hosts > 1
+
+
+def _multiworker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.workers)}),
+        task_type="worker",
+        task_id=cluster.index,
+        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
+        rpc_layer="grpc",
+    )
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        # If a worker dies just now, the others would wait for ever.
+        with _at_most(_CONNECT_SECONDS):
+            return tf.distribute.MultiWorkerMirroredStrategy(
+                cluster_resolver=resolver
+            )
+    finally:
+        # TensorFlow took SIGTERM for itself, and does nothing with it.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Ends the process, exit code 1, if its body takes longer.
+
+    TensorFlow holds the interpreter's lock while it connects: only a thread
+    without Python, such as this one, runs then.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
 def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
     waits = socket.getdefaulttimeout()
     # The resolver looks for the TPU by HTTP, and would wait for ever.
     socket.setdefaulttimeout(_LOOKUP_SECONDS)
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu)
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
+        with _at_most(_TPU_SECONDS):
+            tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, OSError, tf.errors.OpError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from bit_keras.data.batches import BadImages, eval_batches
 from bit_keras.data.sources import Source
-from bit_keras.distribution import distribute
+from bit_keras.distribution import distribute, has_remote_hosts
 from bit_keras.failures import explained
 from bit_keras.logbook import Sums
 from bit_keras.recipe import Recipe
@@ -34,7 +34,7 @@ def evaluate(
     replicas = steps.strategy.num_replicas_in_sync
     size = recipe.run.eval_batch_size or steps.micro_batch * replicas
     size = math.ceil(size / replicas) * replicas
-    bad = BadImages(recipe.data.on_bad_image)
+    bad = BadImages(recipe.data.on_bad_image, has_remote_hosts(steps.strategy))
     batches = eval_batches(source, recipe, size, bad)
     seen = Sums()
     with explained(bad):

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from bit_keras.failures import saving
 from bit_keras.progress import Progress
 from bit_keras.workdir import Workdir
 
@@ -74,9 +75,21 @@ class Logbook:
         self.progress = progress
         self.total = total
         self._board = None
+        self._folder = workdir.path / "tensorboard"
         if importlib.util.find_spec("tensorboard"):
-            path = str(workdir.path / "tensorboard")
-            self._board = tf.summary.create_file_writer(path)
+            with saving(self._folder):
+                self._board = tf.summary.create_file_writer(str(self._folder))
+
+    def __enter__(self) -> "Logbook":
+        return self
+
+    def __exit__(self, kind: type | None, *exception: Any) -> None:
+        try:
+            self.close()
+        except OSError:
+            # What ended the run before says more.
+            if kind is None:
+                raise
 
     def train_row(
         self, step: int, epoch: float, sums: Sums, rate: float, **more: Any
@@ -130,7 +143,8 @@ class Logbook:
         self.workdir.append(row)
         if self._board is None:
             return
-        with self._board.as_default(step=row["step"]):
+        board = self._board.as_default(step=row["step"])
+        with saving(self._folder), board:
             for name, value in row.items():
                 if isinstance(value, float):
                     tf.summary.scalar(f"{row['kind']}/{name}", value)
@@ -138,4 +152,5 @@ class Logbook:
     def close(self) -> None:
         """Writes out what TensorBoard still holds."""
         if self._board:
-            self._board.close()
+            with saving(self._folder):
+                self._board.close()

@@ -24,3 +24,11 @@ class Interrupted(Exception):
 
 class NotFiniteError(ArithmeticError):
     """The loss or the weights became NaN or infinite."""
+
+
+class WorkerLostError(ConnectionError):
+    """Another worker of the run was never started, died or cannot be reached.
+
+    What was trained since the last checkpoint is lost; all workers must be
+    started again.
+    """

@@ -1,28 +1,35 @@
 """The command: python -m bit_keras.train --recipe NAME ...
 
 Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 loss not finite,
-130 stopped by Ctrl-C and 143 by SIGTERM, both after saving.
+4 another worker does not answer, 130 stopped by Ctrl-C and 143 by SIGTERM,
+both after saving.
 """
 
 import argparse
+import contextlib
 import dataclasses
-import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import app, logging
 
-from bit_keras import arguments, recipes, released
+from bit_keras import arguments, json_files, recipes, released
 from bit_keras.checks import check
+from bit_keras.cluster import Cluster, find_cluster, wait_for_all
+from bit_keras.messages import one_line
 from bit_keras.quiet import quiet
-from bit_keras.recipe import Recipe, from_dict, override, scale_batch
-from bit_keras.stops import Interrupted, NotFiniteError
+from bit_keras.recipe import Recipe, from_dict, override, scale_batch, to_dict
+from bit_keras.stops import Interrupted, NotFiniteError, WorkerLostError
+from bit_keras.workdir import check_writable
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from bit_keras.data.sources import Source
 
 _SMOKE_BATCH = 128
@@ -91,17 +98,37 @@ def build_recipe(args: argparse.Namespace) -> tuple[Finish, Recipe]:
             recipe = override(recipe, f"{field}={value}")
     for assignment in args.overrides:
         recipe = override(recipe, assignment)
-    check(recipe)
+    if args.workers and recipe.run.strategy == "auto":
+        recipe = override(recipe, "run.strategy=multiworker")
+    try:
+        check(recipe)
+    except ValueError as error:
+        if not args.recipe.endswith(".json"):
+            raise
+        raise ValueError(f"{args.recipe}: {error}") from None
     return finish, recipe
+
+
+def _cluster(args: argparse.Namespace, recipe: Recipe) -> Cluster | None:
+    """Returns the workers of a run on several machines, else None."""
+    if recipe.run.strategy == "multiworker":
+        tf_config = os.environ.get("TF_CONFIG")
+        return find_cluster(args.workers, args.worker_index, tf_config)
+    if args.workers or args.worker_index is not None:
+        raise ValueError(
+            "--workers and --worker-index are for --strategy multiworker; got "
+            f"{recipe.run.strategy}. Leave one of them out."
+        )
+    return None
 
 
 def _read_recipe(path: str) -> Recipe:
     """Reads the recipe of a `recipe.json`."""
     try:
-        return from_dict(json.loads(Path(path).read_text("utf-8"))["recipe"])
+        return from_dict(json_files.read(path)["recipe"])
     except FileNotFoundError:
         raise ValueError(f'--recipe: there is no file "{path}".') from None
-    except (KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'--recipe: "{path}" is not the recipe.json of a run ({error}).'
         ) from None
@@ -136,77 +163,126 @@ def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def _say_nothing(message: str) -> None:
+    del message
+
+
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Carries out the command.
 
     Args:
         args: From `parser()`.
 
     Returns:
-        The result, as written to `result.json`.
+        The result, as written to `result.json`; None for a worker that is not
+        the chief.
     """
     finish, recipe = build_recipe(args)
+    cluster = _cluster(args, recipe)
+    if cluster is None or cluster.is_chief:
+        check_writable(args.workdir or default_workdir(recipe))
     with quiet():
         import tensorflow as tf
 
-        from bit_keras import distribution, trainer, workdir
-        from bit_keras.data.pair import open_sources
+        # All that loads is loaded here: it has notes of its own.
+        from bit_keras import team, trainer  # noqa: F401
 
         # Deprecations inside TFDS are nothing a user can act on.
         tf.get_logger().setLevel("ERROR")
         if recipe.run.deterministic:
             tf.config.experimental.enable_op_determinism()
-        strategy = distribution.strategy(recipe.run.strategy, args.tpu)
+    with team.watched(cluster):
+        strategy = _strategy(recipe, args.tpu, cluster)
+        return _run(args, finish, recipe, strategy)
+
+
+def _strategy(
+    recipe: Recipe, tpu: str, cluster: Cluster | None
+) -> "tf.distribute.Strategy":
+    from bit_keras import distribution
+
+    name = recipe.run.strategy
+    if name == "tpu":
+        _say(f"connecting to the TPU {tpu or 'local'}")
+        return distribution.strategy(name, tpu)
+    if cluster is None:
+        with quiet():
+            return distribution.strategy(name)
+    wait_for_all(cluster, _say)
+    if not cluster.is_chief:
+        _say(f"{cluster.name(0)} reports on this run and keeps its results.")
+    return distribution.strategy("multiworker", cluster=cluster)
+
+
+def _run(
+    args: argparse.Namespace,
+    finish: Finish,
+    recipe: Recipe,
+    strategy: "tf.distribute.Strategy",
+) -> dict[str, Any] | None:
+    from bit_keras import distribution, trainer, workdir
+    from bit_keras.data.pair import open_sources
+    from bit_keras.team import Team
+
     train_source, eval_source = open_sources(recipe)
     recipe = finish(recipe, train_source.num_examples, train_source.image_size)
+    facts = {
+        "command": workdir.command(),
+        "dataset": train_source.name,
+        "data": {
+            "train": _source_facts(train_source),
+            "eval": _source_facts(eval_source),
+        },
+    }
+    team = Team(strategy)
+    team.check_alike({"recipe": to_dict(recipe), "data": facts["data"]})
+    tell = _say if team.is_chief else _say_nothing
     path = args.workdir or default_workdir(recipe)
-    with workdir.Workdir(path) as directory:
+    with contextlib.ExitStack() as stack:
+        if not team.is_chief:
+            path = stack.enter_context(tempfile.TemporaryDirectory())
+        directory = stack.enter_context(workdir.Workdir(path))
         if args.overwrite:
             directory.clear()
-        facts = {
-            "command": workdir.command(),
-            "dataset": train_source.name,
-            "data": {
-                "train": _source_facts(train_source),
-                "eval": _source_facts(eval_source),
-            },
-        }
         directory.claim(recipe, facts)
-        if directory.result:
-            _say(
+        result = directory.result
+        if team.exchange([result is not None])[0] == [1]:
+            tell(
                 f"{path} holds this run, finished. --overwrite trains it anew."
             )
-            return directory.result
-        _announce(recipe, train_source, eval_source, path)
-        _say(workdir.summary(recipe))
-        _say(f"devices: {distribution.describe(strategy)}")
-        init = recipe.model.init
+            return result
+        _announce(tell, recipe, train_source, eval_source, path)
+        tell(workdir.summary(recipe))
+        tell(f"devices: {distribution.describe(strategy)}")
+        init = recipe.model.init if team.is_chief else None
         if init and not directory.started:
             init = released.resolve(init, released.default_cache())
-        return trainer.train(
+        result = trainer.train(
             recipe,
             train_source,
             eval_source,
             directory,
             strategy,
             Path(init) if init else None,
-            _say,
+            tell,
         )
+        return result if team.is_chief else None
 
 
 def _announce(
+    tell: Callable[[str], None],
     recipe: Recipe,
     train_source: "Source",
     eval_source: "Source | None",
     path: str,
 ) -> None:
     """Says what is trained on and, above all, if nothing is evaluated."""
-    _say(
+    tell(
         f"{recipe.name}: {train_source.name}, {train_source.split} "
         f"({train_source.num_examples} examples), into {path}"
     )
     if eval_source is None:
-        _say(
+        tell(
             "No evaluation: no test or validation split was found or "
             f"wanted. To cut one off, add --train-split "
             f"'{_whole(train_source.split)}[:80%]' --eval-split "
@@ -236,9 +312,9 @@ def _main(args: argparse.Namespace) -> int:
     # absl's command turns on everybody's notes.
     logging.set_verbosity(logging.WARNING)
     try:
-        build_recipe(args)
+        _cluster(args, build_recipe(args)[1])
     except ValueError as error:
-        _say(f"error: {error}")
+        _say(f"error: {one_line(error)}")
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # This command trains with TensorFlow, whatever else the user works with.
@@ -252,11 +328,17 @@ def _main(args: argparse.Namespace) -> int:
         _say(f"Stopped at step {stop.step}, saved. The same command resumes.")
         return 128 + stop.signum
     except NotFiniteError as error:
-        _say(f"error: {error}")
+        _say(f"error: {one_line(error)}")
         return 3
-    except (ValueError, OSError) as error:
+    except WorkerLostError as error:
         _say(f"error: {error}")
+        return 4
+    except (ValueError, OSError) as error:
+        _say(f"error: {one_line(error)}")
         return 1
+    if result is None:
+        _say("Finished.")
+        return 0
     if result["bad_images"]:
         _say(
             f"{result['bad_images']} corrupt training images were skipped; "

@@ -1,27 +1,30 @@
 """The training loop: steps, logs, evaluations, checkpoints, resume."""
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import keras
 import tensorflow as tf
 
-from bit_keras import checkpoints, network, optimizer
+from bit_keras import checkpoints, graphs, network, optimizer
 from bit_keras.data.batches import BadImages, train_batches
 from bit_keras.data.sources import Source
-from bit_keras.distribution import distribute
+from bit_keras.distribution import distribute, has_remote_hosts
 from bit_keras.evaluation import evaluate
 from bit_keras.failures import explained
 from bit_keras.logbook import Logbook, Sums
 from bit_keras.progress import Progress, duration
 from bit_keras.recipe import Recipe
+from bit_keras.saves import Saves
 from bit_keras.steps import Steps
 from bit_keras.stops import Interrupted, NotFiniteError
-from bit_keras.workdir import Workdir, weights_name, write_atomic
+from bit_keras.team import Team
+from bit_keras.workdir import Workdir, weights_name, write_atomic, writing
 
 # A call of the compiled loop should last about this long, in seconds: short
 # enough to answer a signal and move the progress bar.
@@ -43,7 +46,9 @@ def train(
         recipe: A finished recipe.
         train_source: Training examples.
         eval_source: Examples to evaluate on; None: no evaluation.
-        workdir: A claimed run directory.
+        workdir: A claimed run directory.  Of several workers the first one
+            reads and writes the run's files; the others use theirs only to
+            pass the time.
         strategy: From `distribution.strategy`.
         init: File with weights to start from; None: random weights.
         tell: Called with each message for the user.
@@ -56,9 +61,10 @@ def train(
         NotFiniteError: If the loss becomes NaN or infinite.
         ValueError: If recipe, data and weights do not fit together.
     """
-    return _Trainer(
-        recipe, train_source, eval_source, workdir, strategy, init, tell
-    ).run()
+    with graphs.temporary():
+        return _Trainer(
+            recipe, train_source, eval_source, workdir, strategy, init, tell
+        ).run()
 
 
 def _every(value: int | None, steps: int, share: int, most: int) -> int:
@@ -82,9 +88,14 @@ class _Trainer:
         self.eval_source = eval_source
         self.workdir = workdir
         self.strategy = strategy
+        self.team = Team(strategy)
         self.tell = tell
-        self.bad = BadImages(recipe.data.on_bad_image)
+        self.bad = BadImages(
+            recipe.data.on_bad_image, has_remote_hosts(strategy)
+        )
+        # The signal that this process got, and the one that all workers heed.
         self.signum = 0
+        self.asked = 0
         self.best = -1.0
         self.evaluated = False
         run, self.total = recipe.run, recipe.schedule.steps
@@ -95,32 +106,23 @@ class _Trainer:
             self.model = build_model(recipe, train_source.num_classes)
             self.optimizer = optimizer.from_recipe(recipe)
             self.steps = Steps(self.model, self.optimizer, recipe, strategy)
-            self.manager = self._checkpoints()
+            self.saves = Saves(
+                workdir.path / "checkpoints",
+                self.steps.step,
+                self.model.variables,
+                self.optimizer.variables,
+                run.keep_checkpoints,
+            )
         self._start(init)
+        self._start_alike()
 
     @property
     def step(self) -> int:
         return int(self.steps.step.numpy())
 
-    def _checkpoints(self) -> tf.train.CheckpointManager:
-        def by_path(variables: list) -> tf.train.Checkpoint:
-            return tf.train.Checkpoint(**{v.path: v.value for v in variables})
-
-        state = tf.train.Checkpoint(
-            step=self.steps.step,
-            model=by_path(self.model.variables),
-            optimizer=by_path(self.optimizer.variables),
-        )
-        return tf.train.CheckpointManager(
-            state,
-            str(self.workdir.path / "checkpoints"),
-            max_to_keep=self.recipe.run.keep_checkpoints,
-        )
-
     def _start(self, init: Path | None) -> None:
-        latest = self.manager.latest_checkpoint
+        latest = self.saves.restore(self.tell)
         if latest:
-            self.manager.checkpoint.restore(latest).assert_consumed()
             rows = self.workdir.rewind(self.step)
             evals = [row for row in rows if row["kind"] == "eval"]
             self.best = max((row["top1"] for row in evals), default=-1.0)
@@ -134,22 +136,36 @@ class _Trainer:
             checkpoints.load(self.model, init, head=self.recipe.model.head)
             self.tell(f"Starting from the weights in {init}")
 
+    def _start_alike(self) -> None:
+        """Puts the workers where the first, which has the files, stands."""
+        variables = self.model.variables + self.optimizer.variables
+        self.team.take_from_chief(
+            [self.steps.step, *(v.value for v in variables)]
+        )
+        self.evaluated = bool(self.team.exchange([self.evaluated])[0][0])
+
     def run(self) -> dict[str, Any]:
+        with open(os.devnull, "w") as nowhere:
+            return self._run(None if self.team.is_chief else nowhere)
+
+    def _run(self, stream: TextIO | None) -> dict[str, Any]:
         began = time.monotonic()
-        progress = Progress(self.total, self.step)
-        log = Logbook(self.workdir, progress, self.total)
+        progress = Progress(self.total, self.step, stream)
         handlers = {
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
         try:
-            self._loop(log)
+            try:
+                with Logbook(self.workdir, progress, self.total) as log:
+                    self._loop(log)
+            finally:
+                progress.close()
+            # Once all steps are taken, a signal comes too late to stop it.
+            return self._finish(time.monotonic() - began)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            progress.close()
-            log.close()
-        return self._finish(time.monotonic() - began)
 
     def _on_signal(self, signum: int, frame: Any) -> None:
         self.signum = signum
@@ -171,7 +187,7 @@ class _Trainer:
             count = self._count(step, speed)
             began = time.monotonic()
             new, bad_step = self._call(batches, count)
-            seconds = time.monotonic() - began
+            seconds = self._agree(time.monotonic() - began)
             # The first call also traces and compiles: not a speed.
             if calls:
                 speed = count / seconds
@@ -187,7 +203,7 @@ class _Trainer:
                 sums = Sums()
             measure = self._measured_at(step)
             save = self._due(step, self.save_every)
-            if measure or save or self.signum:
+            if measure or save or self.asked:
                 # The loss tells of the weights before a step; what is saved
                 # or measured now are those after it.
                 self._check_finite(0 if self.steps.finite_weights() else step)
@@ -204,10 +220,20 @@ class _Trainer:
         kept = step in self.recipe.run.keep_weights_at
         return kept or self._due(step, self.eval_every)
 
+    def _agree(self, seconds: float = 0.0) -> float:
+        """Returns the longest of the workers' times, and shares signals.
+
+        Those that took different numbers of steps, or of whom only one
+        stopped, would wait for each other for ever.
+        """
+        news = self.team.exchange([self.signum, int(seconds * 1e6)])
+        self.asked = max(signum for signum, _ in news)
+        return max(1, *(time for _, time in news)) / 1e6
+
     def _stop_if_asked(self, step: int) -> None:
-        if self.signum:
+        if self.asked:
             self._save()
-            raise Interrupted(self.signum, step)
+            raise Interrupted(self.asked, step)
 
     def _call(self, batches: Any, count: int) -> tuple:
         with explained(self.bad):
@@ -230,7 +256,7 @@ class _Trainer:
         """Raises a NotFiniteError unless `bad_step` is 0."""
         if not bad_step:
             return
-        saved = self.manager.latest_checkpoint
+        saved = self.saves.latest
         rate = self._rate(bad_step - 1)
         raise NotFiniteError(
             f"Training diverged at step {bad_step}: the loss or the weights "
@@ -257,27 +283,35 @@ class _Trainer:
 
     def _evaluate(self, log: Logbook, step: int) -> None:
         if step in self.recipe.run.keep_weights_at:
-            path = self.workdir.path / weights_name(step)
-            checkpoints.save(self.model, path)
+            self._keep(weights_name(step))
         if self.eval_source is None:
             return
 
         def on_batch(share: float) -> None:
             log.progress.update(step, f"evaluating {share:.0%}")
             # An evaluation may outlast the grace of a preemption.
+            self._agree()
             self._stop_if_asked(step)
 
         measured = evaluate(self.steps, self.eval_source, self.recipe, on_batch)
-        log.eval_row(step, self._epoch(step), measured)
+        # The weights before the row: whoever dies in between does both again.
         if measured["top1"] > self.best:
+            self._keep("best.npz")
             self.best = measured["top1"]
-            checkpoints.save(self.model, self.workdir.path / "best.npz")
+        log.eval_row(step, self._epoch(step), measured)
+
+    def _keep(self, name: str) -> None:
+        path = self.workdir.path / name
+        if self.team.is_chief:
+            with writing(path):
+                checkpoints.save(self.model, path)
 
     def _save(self) -> None:
-        self.manager.save(checkpoint_number=self.step)
+        if self.team.is_chief:
+            self.saves.save()
 
     def _finish(self, seconds: float) -> dict[str, Any]:
-        checkpoints.save(self.model, self.workdir.path / "final.npz")
+        self._keep("final.npz")
         rows = self.workdir.rows()
         evals = [row for row in rows if row["kind"] == "eval"]
         result = {
@@ -295,6 +329,8 @@ class _Trainer:
             "seconds": round(seconds, 1),
         }
         self.workdir.finish(result)
+        # What the chief could not write, none should call finished.
+        self.team.wait()
         self.tell(f"Finished in {duration(seconds)}: {self.workdir.path}")
         return result
 

@@ -10,13 +10,16 @@ weights-*.npz   weights after the steps of `run.keep_weights_at`
 result.json     written last: the run has finished
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -60,6 +63,90 @@ def weights_name(step: int) -> str:
     return f"weights-{step:06d}.npz"
 
 
+def saved_steps(folder: Path) -> list[int]:
+    """Returns the steps that a folder has checkpoints of, the oldest first.
+
+    Args:
+        folder: `checkpoints` of a run; it need not exist.
+
+    >>> saved_steps(Path("no_such_folder"))
+    []
+    """
+    # The last of a checkpoint's files to be written.
+    names = (path.name for path in folder.glob("ckpt-*.index"))
+    found = (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in names)
+    return sorted(int(match[1]) for match in found if match)
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Turns an OSError of its body into one line that names the file.
+
+    Raises:
+        OSError: Of the same class.
+
+    Example:
+
+    >>> with writing("a.txt"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    OSError: Cannot write a.txt: No space left on device. What was saved ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(
+            f"Cannot write {path}: {error.strerror or error}. What was saved "
+            "before is intact: make room or repair the disk, and the same "
+            "command goes on from there."
+        ) from None
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raises an error unless a run could be written to `path`.
+
+    Nothing is written, and the directory need not exist.
+
+    Args:
+        path: Of a run directory.
+
+    Raises:
+        OSError: If it, or the folder it would be made in, cannot be written.
+        ValueError: If its name is not Unicode.
+
+    Example:
+
+    >>> check_writable("/proc/version/run")
+    Traceback (most recent call last):
+    NotADirectoryError: --workdir /proc/version/run cannot be written (/proc...
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"--workdir {os.fsencode(path)!r} is not UTF-8, as TensorFlow "
+            "wants names to be. Choose another directory."
+        ) from None
+    whole = Path(path).absolute()
+    there = next(p for p in (whole, *whole.parents) if p.exists())
+    if not there.is_dir():
+        reason = f"{there} is not a directory"
+        raise NotADirectoryError(_unwritable(path, reason))
+    if not os.access(there, os.W_OK | os.X_OK):
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        why = (
+            "on a read-only file system" if read_only else "not yours to write"
+        )
+        raise PermissionError(_unwritable(path, f"{there} is {why}"))
+
+
+def _unwritable(path: str | os.PathLike, reason: str | None) -> str:
+    return (
+        f"--workdir {path} cannot be written ({reason}). Choose another "
+        "directory."
+    )
+
+
 def write_atomic(path: str | os.PathLike, text: str) -> None:
     """Writes a text file so that a reader sees all of it or none.
 
@@ -71,11 +158,15 @@ def write_atomic(path: str | os.PathLike, text: str) -> None:
     """
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with writing(path):
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 class Workdir:
@@ -103,10 +194,8 @@ class Workdir:
             # The kernel drops the lock when the process dies, however it dies.
             self._lock = open(self.path / ".lock", "w")
         except OSError as error:
-            raise type(error)(
-                f"--workdir {self.path} cannot be written "
-                f"({error.strerror}). Choose another directory."
-            ) from None
+            message = _unwritable(self.path, error.strerror)
+            raise type(error)(message) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -115,6 +204,7 @@ class Workdir:
                 f"--workdir {self.path} is in use by another process. Wait for "
                 "it, stop it, or choose another directory."
             ) from None
+        self._remove_unfinished()
 
     def __enter__(self) -> "Workdir":
         return self
@@ -125,7 +215,7 @@ class Workdir:
     @property
     def started(self) -> bool:
         """Whether a checkpoint was saved here."""
-        return (self.path / "checkpoints" / "checkpoint").exists()
+        return bool(saved_steps(self.path / "checkpoints"))
 
     @property
     def result(self) -> dict | None:
@@ -201,7 +291,8 @@ class Workdir:
 
     def append(self, row: dict) -> None:
         """Appends one row to metrics.jsonl."""
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+        path = self.path / "metrics.jsonl"
+        with writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def rewind(self, step: int) -> list[dict]:
@@ -215,6 +306,16 @@ class Workdir:
         """Marks the run as finished."""
         text = json.dumps(result, indent=1) + "\n"
         write_atomic(self.path / "result.json", text)
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a process that died was about to write."""
+        for path in list(self.path.iterdir()):
+            name = path.name.removesuffix(".tmp")
+            text = name in _FILES and path.name != name
+            # As `checkpoints.save` calls it.
+            weights = re.fullmatch(r"\.\d+-(best|final|weights-\d+)\.npz", name)
+            if text or weights:
+                path.unlink()
 
     def _read(self, name: str) -> dict | None:
         path = self.path / name

@@ -1,6 +1,5 @@
 """Strategies by name; what needs a fresh TensorFlow runs in a process."""
 
-import json
 import os
 import socket
 import subprocess
@@ -87,42 +86,10 @@ def test_mirrored_on_two_logical_cpus():
     ]
 
 
-WORKER = """
-import tensorflow as tf
-# As the command does: nothing imported may set up TensorFlow's devices.
-from bit_keras import trainer
-from bit_keras.distribution import distribute, strategy
-made = strategy("multiworker")
-print(type(made).__name__, made.num_replicas_in_sync)
-dataset = tf.data.Dataset.range(8).batch(4).map(lambda x: {"x": x})
-batch = next(iter(distribute(made, dataset, 4)))
-(mine,) = made.experimental_local_results(batch["x"])
-print(mine.numpy().tolist())
-@tf.function
-def total(x):
-    return made.reduce("SUM", made.run(tf.reduce_sum, (x,)), axis=None)
-print(int(total(batch["x"])))
-"""
-
-
-@pytest.mark.slow
-def test_multiworker_of_two_processes(free_ports):
-    workers = [f"localhost:{port}" for port in free_ports(2)]
-    processes = []
-    for index in range(2):
-        task = {"type": "worker", "index": index}
-        config = {"cluster": {"worker": workers}, "task": task}
-        processes.append(start(WORKER, TF_CONFIG=json.dumps(config)))
-    try:
-        outputs = [output(process, timeout=120) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    first = "CollectiveAllReduceStrategy 2"
-    assert [text.splitlines() for text in outputs] == [
-        [first, "[0, 1]", "6"],
-        [first, "[2, 3]", "6"],
-    ]
+def test_multiworker_without_workers(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match="needs --workers host:port"):
+        strategy("multiworker")
 
 
 def test_each_worker_keeps_its_rows(monkeypatch):

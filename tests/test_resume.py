@@ -1,14 +1,18 @@
 """Interrupted runs of the real command, and runs on several devices."""
 
+import importlib.util
 import json
-import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+from bit_keras.workdir import saved_steps
 
 COMMAND = (
     "--recipe=transfer",
@@ -67,20 +71,14 @@ def weights(workdir):
         return dict(arrays)
 
 
-def assert_equal_runs(one, other):
-    a, b = weights(one), weights(other)
-    assert set(a) == set(b)
-    for key in a:
-        np.testing.assert_array_equal(a[key], b[key], err_msg=key)
-    rows = []
-    for workdir in (one, other):
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        rows.append([json.loads(line) for line in lines])
-    assert [(r["kind"], r["step"]) for r in rows[0]] == [
-        (r["kind"], r["step"]) for r in rows[1]
-    ]
-    evals = [[r["top1"] for r in run if r["kind"] == "eval"] for run in rows]
-    assert evals[0] == evals[1]
+@pytest.fixture(scope="module")
+def preemption():
+    """The module of the campaign that interrupts one run 50 times."""
+    path = Path(__file__).parent / "soak" / "preemption.py"
+    spec = importlib.util.spec_from_file_location("preemption", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +89,7 @@ def whole(tmp_path_factory):
     return workdir
 
 
-def test_killed_runs_resume_to_the_same_bits(whole, tmp_path):
+def test_killed_runs_resume_to_the_same_bits(whole, tmp_path, preemption):
     # Twice: once between checkpoints, once soon after resuming.
     for step in (50, 150):
         process = start(tmp_path)
@@ -101,22 +99,29 @@ def test_killed_runs_resume_to_the_same_bits(whole, tmp_path):
         assert not (tmp_path / "result.json").exists()
     error = finish(tmp_path)
     assert "Resuming at step" in error
-    assert_equal_runs(whole, tmp_path)
+    assert preemption.differences(whole, tmp_path) == []
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_signals_save_and_exit_with_their_code(whole, tmp_path, signum):
-    process = start(tmp_path)
-    wait_for_step(tmp_path, 70, process)
-    os.kill(process.pid, signum)
-    error = process.communicate()[1]
-    assert process.returncode == 128 + signum, error
-    assert "saved. The same command resumes." in error
-    assert "Traceback" not in error
-    saved = int(error.split("Stopped at step ")[1].split(",")[0])
+@pytest.mark.slow
+def test_signals_at_random_moments_save_and_resume_to_the_same_bits(
+    whole, tmp_path, preemption
+):
+    rng, saved = random.Random(0), 0
+    for phase, signum in (
+        ("training", signal.SIGTERM),
+        ("twice", signal.SIGTERM),
+        ("evaluation", signal.SIGINT),
+    ):
+        row = preemption.interrupt(tmp_path, COMMAND, phase, signum, rng)
+        assert row["resumed"] >= saved
+        # Told twice, a run may die before it has saved.
+        assert row["code"] == 128 + signum or phase == "twice"
+        if row["step"] is not None:
+            assert saved_steps(tmp_path / "checkpoints")[-1] == row["step"]
+            saved = row["step"]
     error = finish(tmp_path)
     assert f"Resuming at step {saved} from" in error
-    assert_equal_runs(whole, tmp_path)
+    assert preemption.differences(whole, tmp_path) == []
 
 
 MIRRORED = """
@@ -160,37 +165,3 @@ def test_two_devices_give_the_weights_of_one(tmp_path, args):
         for name in ("one", "mirrored")
     ]
     assert results[0]["eval_examples"] == results[1]["eval_examples"] == 64
-
-
-@pytest.mark.slow
-def test_two_workers_give_the_weights_of_one(tmp_path, free_ports):
-    args = ("--steps=12", "--set=schedule.learning_rate=0.001")
-    finish(tmp_path / "alone", *args)
-    workers = [f"localhost:{port}" for port in free_ports(2)]
-    processes = []
-    for index in range(2):
-        task = {"type": "worker", "index": index}
-        config = json.dumps({"cluster": {"worker": workers}, "task": task})
-        processes.append(
-            start(
-                tmp_path / str(index),
-                *args,
-                "--strategy=multiworker",
-                env={**os.environ, "TF_CONFIG": config},
-            )
-        )
-    try:
-        errors = [process.communicate(timeout=300)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], errors
-    alone = weights(tmp_path / "alone")
-    for index in range(2):
-        for key, value in weights(tmp_path / str(index)).items():
-            scale = np.abs(alone[key]).max()
-            np.testing.assert_allclose(
-                value, alone[key], rtol=1e-5, atol=1e-5 * scale, err_msg=key
-            )
-        result = json.loads((tmp_path / str(index) / "result.json").read_text())
-        assert result["eval_examples"] == 64

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bit_keras import train
+from bit_keras.workdir import saved_steps
 
 TINY = (
     "--recipe=transfer",
@@ -268,7 +269,7 @@ def test_unfit_data_are_refused_before_the_first_step(
     # The recipe in seven lines at most, then the error in one.
     assert error.strip().splitlines()[-1].startswith("error: "), error
     assert "Traceback" not in error
-    assert not (tmp_path / "checkpoints" / "checkpoint").exists()
+    assert not saved_steps(tmp_path / "checkpoints")
 
 
 def test_one_class_is_refused(tmp_path, capfd):

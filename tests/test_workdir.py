@@ -1,6 +1,7 @@
 """The run directory: atomic files, claims, the lock, rows."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from bit_keras.recipe import Data, Recipe, from_dict, override
-from bit_keras.workdir import Workdir, command, summary, versions, write_atomic
+from bit_keras.workdir import (
+    Workdir,
+    check_writable,
+    command,
+    summary,
+    versions,
+    write_atomic,
+)
 
 RECIPE = Recipe("test", data=Data("digits"))
 FACTS = {
@@ -52,6 +60,54 @@ def test_write_atomic_leaves_the_old_file_when_interrupted(
     assert path.read_text() == "old"
     write_atomic(path, "new")
     assert path.read_text() == "new"
+
+
+def full(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_write_atomic_on_a_full_disk(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    write_atomic(path, "old")
+    # Where a full disk may show: os.fsync comes after all was written.
+    for place in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, place, full)
+            with pytest.raises(OSError) as caught:
+                write_atomic(path, "new")
+        message = str(caught.value)
+        assert message.startswith(f"Cannot write {path}: No space left on dev")
+        assert "make room" in message and "\n" not in message
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_a_dead_process_was_writing_is_removed(tmp_path):
+    theirs = ("notes.tmp", ".5-mine.npz", "best.npz.tmp2")
+    unfinished = (
+        *("metrics.jsonl.tmp", "recipe.json.tmp"),
+        *(".77-final.npz", ".8-best.npz", ".9-weights-000500.npz"),
+    )
+    for name in (*theirs, *unfinished, "best.npz"):
+        (tmp_path / name).write_text("x")
+    with Workdir(tmp_path):
+        assert sorted(os.listdir(tmp_path)) == sorted(
+            [*theirs, ".lock", "best.npz"]
+        )
+
+
+def test_writable_is_asked_of_the_nearest_folder(tmp_path):
+    check_writable(tmp_path)
+    check_writable(tmp_path / "not" / "yet" / "made")
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(NotADirectoryError) as caught:
+            check_writable(path)
+        assert str(caught.value) == (
+            f"--workdir {path} cannot be written ({tmp_path / 'file'} is not "
+            "a directory). Choose another directory."
+        )
 
 
 def test_claim_writes_what_repeats_the_run(tmp_path):
@@ -216,13 +272,13 @@ def test_clear_removes_its_own_files_only(tmp_path):
             (tmp_path / name).write_text("x")
         for folder in ("checkpoints", "tensorboard", "photos"):
             (tmp_path / folder).mkdir()
-            (tmp_path / folder / "checkpoint").write_text("x")
+            (tmp_path / folder / "ckpt-5.index").write_text("x")
         workdir.finish({"top1": 0.5})
         assert workdir.started
         workdir.clear()
         left = {path.name for path in tmp_path.iterdir()}
         assert left == {".lock", "thesis.txt", "photos"}
-        assert (tmp_path / "photos" / "checkpoint").exists()
+        assert (tmp_path / "photos" / "ckpt-5.index").exists()
         assert not workdir.started
         assert workdir.result is None
         assert workdir.rows() == []
