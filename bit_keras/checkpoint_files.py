@@ -2,15 +2,17 @@
 
 import contextlib
 import dataclasses
+import math
 import re
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -19,6 +21,13 @@ from bit_keras.checkpoint_names import official_keys
 
 # The kernel of BiT's classifier, a 1x1 convolution in the official files.
 BIT_HEAD = "resnet/head/conv2d/kernel"
+
+# Trained weights hardly shrink, those of a fresh head do: they are zeros.  So
+# this many bytes are always allowed, and above it this many times the file.
+_UNPACKED, _RATIO = 1 << 30, 20
+# The header of an array has some hundred bytes; the groups of a network lie
+# within some ten others.
+_HEADER, _DEEPEST = 10_000, 50
 
 # Variables by layer name, in order of creation: Keras' files number them.
 _VARIABLES = {
@@ -79,6 +88,10 @@ def reading(path: Path) -> Iterator[None]:
         LookupError,
         TypeError,
         OverflowError,
+        # Of NumPy, which takes the header of an array for Python.
+        MemoryError,
+        SyntaxError,
+        tokenize.TokenError,
         RuntimeError,  # Of h5py and, for encrypted members, zipfile.
         struct.error,
         zipfile.BadZipFile,
@@ -110,17 +123,63 @@ def open_arrays(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
             "checkpoints end in .npz, .h5, .weights.h5 or .keras, not "
             f'"{path.suffix}".'
         )
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise ValueError("the file is empty.")
     if path.suffix == ".h5":
         return _open_h5(path, stack)
     archive = stack.enter_context(zipfile.ZipFile(path))
     if path.suffix == ".npz":
         return _open_npz(archive)
+    return _open_h5(_weights_of(archive, size, stack), stack)
+
+
+def check_size(path: Path, arrays: Mapping[str, Stored]) -> None:
+    """Refuses shapes that a file of this size cannot honestly have.
+
+    For whoever allocates by the shapes before the values are read.
+
+    Args:
+        path: Of the file.
+        arrays: From `open_arrays`.
+
+    Raises:
+        ValueError: If the arrays are far larger than the file.
+
+    Example:
+
+    >>> path = Path("a.npz")
+    >>> path.write_bytes(b"nothing")
+    7
+    >>> check_size(path, {"a": Stored((1 << 30,), np.dtype("f4"), None)})
+    Traceback (most recent call last):
+    ValueError: its 7 bytes claim to hold 4,294,967,296; weights become at...
+    """
+    _check_unpacked(
+        sum(math.prod(a.shape) * a.dtype.itemsize for a in arrays.values()),
+        path.stat().st_size,
+    )
+
+
+def _check_unpacked(unpacked: int, size: int) -> None:
+    allowed = max(_UNPACKED, _RATIO * size)
+    if unpacked > allowed:
+        raise ValueError(
+            f"its {size:,} bytes claim to hold {unpacked:,}; weights become "
+            f"at most {allowed:,}."
+        )
+
+
+def _weights_of(
+    archive: zipfile.ZipFile, size: int, stack: contextlib.ExitStack
+) -> BinaryIO:
+    """Unpacks the weights of a `.keras` file."""
+    name = "model.weights.h5"
+    _check_unpacked(archive.getinfo(name).file_size, size)
     weights = stack.enter_context(tempfile.TemporaryFile())
-    with archive.open("model.weights.h5") as member:
+    with archive.open(name) as member:
         shutil.copyfileobj(member, weights)
-    return _open_h5(weights, stack)
+    return weights
 
 
 def _open_npz(archive: zipfile.ZipFile) -> dict[str, Stored]:
@@ -154,7 +213,11 @@ def _npz_array(archive: zipfile.ZipFile, name: str) -> Stored:
         version = np.lib.format.read_magic(member)
         if version not in read_header:
             raise ValueError(f'"{name}" has unknown .npy version {version}.')
+        if _header_size(member, version) > _HEADER:
+            raise ValueError(f'"{name}" has a header that is no array\'s.')
         shape, _, dtype = read_header[version](member)
+    if min(shape, default=0) < 0:
+        raise ValueError(f'"{name}" has the shape {shape}.')
     if dtype.hasobject:
         raise ValueError(
             f'"{name}" holds Python objects (a pickle), which are not loaded.'
@@ -167,15 +230,52 @@ def _npz_array(archive: zipfile.ZipFile, name: str) -> Stored:
     return Stored(shape, dtype, read)
 
 
+def _header_size(member: IO[bytes], version: tuple[int, int]) -> int:
+    """Returns the size of an .npy header, which NumPy would read whole."""
+    start = member.tell()
+    form = "<H" if version == (1, 0) else "<I"
+    (size,) = struct.unpack(form, member.read(struct.calcsize(form)))
+    member.seek(start)
+    return size
+
+
 def _open_h5(source: Any, stack: contextlib.ExitStack) -> dict[str, Stored]:
     file = stack.enter_context(h5py.File(source, "r"))
+    _check_links(file, {_address(file)})
     if "layer_names" in file.attrs:
         return _open_tf2(file)
     if "layers" in file:
-        arrays = dict(_open_keras(file["layers"]))
+        arrays: dict[str, Stored] = {}
+        for name, array in _open_keras(file["layers"]):
+            if name in arrays:
+                raise ValueError(f'two arrays are called "{name}".')
+            arrays[name] = array
         keys = official_keys(arrays)
         return {keys[path]: array for path, array in arrays.items()}
     raise ValueError("it holds neither TF2 (Keras 2) nor Keras 3 weights.")
+
+
+def _check_links(
+    group: h5py.Group, seen: set[tuple[int, int]], depth: int = 0
+) -> None:
+    """Refuses what leads out of a file, or round in circles within it."""
+    if depth > _DEEPEST:
+        raise ValueError(f"it has groups more than {_DEEPEST} deep.")
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f'"{name}" in it is a link to somewhere else.')
+        inner = group[name]
+        if _address(inner) in seen:
+            raise ValueError(f'"{name}" in it is there twice.')
+        seen.add(_address(inner))
+        if isinstance(inner, h5py.Group):
+            _check_links(inner, seen, depth + 1)
+
+
+def _address(item: Any) -> tuple[int, int]:
+    info = h5py.h5o.get_info(item.id)
+    return info.fileno, info.addr
 
 
 def _open_tf2(file: h5py.File) -> dict[str, Stored]:
@@ -229,6 +329,7 @@ def _open_keras(
             continue
         if name == "layers":  # Of a model within the model.
             yield from _open_keras(layer, prefix)
+            continue
         if "vars" not in layer:
             continue
         path = prefix + layer["vars"].attrs["name"]
@@ -236,14 +337,15 @@ def _open_keras(
             (v for k, v in _VARIABLES.items() if path.endswith(k)), ()
         )
         for index, dataset in layer["vars"].items():
-            known = int(index) < len(names)
-            name = names[int(index)] if known else index
+            place = int(index) if index.isdecimal() else len(names)
+            name = names[place] if place < len(names) else index
             yield f"{path}/{name}", _h5_array(dataset)
         yield from _open_keras(layer, f"{path}/")
 
 
 def _h5_array(dataset: Any) -> Stored:
-    # Broken links come as None.
     if not isinstance(dataset, h5py.Dataset):
         raise ValueError("it has something else where an array should be.")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f'"{dataset.name}" in it lies in another file.')
     return Stored(dataset.shape, dataset.dtype, lambda: dataset[()])

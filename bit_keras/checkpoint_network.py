@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bit_keras import models
@@ -50,6 +50,83 @@ def recognize(shapes: Shapes) -> Network | None:
     ((1,), 0)
     """
     return _bit(shapes) or _vit(shapes) or _mixer(shapes)
+
+
+def check_claims(network: Network, shapes: Shapes) -> None:
+    """Checks the largest arrays of each block before anybody builds it all.
+
+    A network is recognized by few of its arrays, which a forged file may have
+    of any size at no cost.
+
+    Args:
+        network: From `recognize`.
+        shapes: What it was recognized by.
+
+    Raises:
+        ValueError: For an array that is missing or of another shape.
+
+    Example:
+
+    >>> shapes = {
+    ...     "resnet/root_block/standardized_conv2d/kernel": (7, 7, 3, 64000),
+    ...     "resnet/block1/unit01/a/group_norm/beta": (64000,),
+    ... }
+    >>> check_claims(recognize(shapes), shapes)
+    Traceback (most recent call last):
+    ValueError: resnet/block1/unit01/b/standardized_conv2d/kernel must be (3...
+    """
+    of_family = {
+        models.BIT: _largest_bit,
+        models.VIT: _largest_vit,
+        models.MIXER: _largest_mixer,
+    }
+    for key, shape in of_family[network.builder](network):
+        if shapes.get(key) != shape:
+            raise ValueError(
+                f"{key} must be {shape} in such a network; it is "
+                f"{shapes.get(key, 'missing')}."
+            )
+
+
+Largest = Iterator[tuple[str, tuple[int, ...]]]
+
+
+def _largest_bit(network: Network) -> Largest:
+    width = network.arguments["width"]
+    for block, units in enumerate(network.arguments["blocks"], start=1):
+        # The channels within a unit; arXiv 1912.11370, section 3.3.
+        inner = int(64 * 2 ** (block - 1) * width)
+        for unit in range(1, units + 1):
+            key = f"resnet/block{block}/unit{unit:02d}/b"
+            shape = (3, 3, inner, inner)
+            yield f"{key}/standardized_conv2d/kernel", shape
+    if network.num_classes:
+        shape = (4 * inner, network.num_classes)
+        yield "resnet/head/conv2d/kernel", shape
+
+
+def _largest_vit(network: Network) -> Largest:
+    given = network.arguments
+    width, heads = given["width"], given["heads"]
+    for block in range(given["depth"]):
+        key = f"Transformer/encoderblock_{block}"
+        attention = f"{key}/MultiHeadDotProductAttention_1/query/kernel"
+        yield attention, (width, heads, width // max(1, heads))
+        yield f"{key}/MlpBlock_3/Dense_0/kernel", (width, given["mlp_width"])
+    if network.num_classes:
+        yield "head/kernel", (width, network.num_classes)
+
+
+def _largest_mixer(network: Network) -> Largest:
+    given = network.arguments
+    width, tokens = given["width"], (given["image_size"] // given["patch"]) ** 2
+    for block in range(given["depth"]):
+        key = f"MixerBlock_{block}"
+        inner = given["tokens_mlp_width"], given["channels_mlp_width"]
+        yield f"{key}/token_mixing/Dense_0/kernel", (tokens, inner[0])
+        yield f"{key}/channel_mixing/Dense_0/kernel", (width, inner[1])
+    if network.num_classes:
+        yield "head/kernel", (width, network.num_classes)
 
 
 def _bit(shapes: Shapes) -> Network | None:

@@ -51,7 +51,7 @@ def load(
     """
     if head not in ("keep", "drop"):
         raise ValueError(f'head must be "keep" or "drop"; got {head!r}.')
-    path = _find(Path(path).expanduser())
+    path = _find(Path(os.path.expanduser(path)))
     keys = official_keys(v.path for v in model.weights)
     variables = {keys[v.path]: v for v in model.weights}
     with contextlib.ExitStack() as stack:
@@ -99,7 +99,7 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     ...     arrays["resnet/head/conv2d/kernel"].shape
     (1, 1, 256, 10)
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.name.endswith(".weights.h5"):
         write = model.save_weights
     elif path.suffix == ".keras":

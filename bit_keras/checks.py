@@ -63,6 +63,11 @@ def check(recipe: Recipe) -> None:
             f"optimizer.clip_norm must be > 0; got {recipe.optimizer.clip_norm}"
             ". none: no limit."
         )
+    if recipe.run.strategy == "tpu" and recipe.run.precision == "mixed_float16":
+        raise ValueError(
+            "--precision mixed_float16 is for GPUs; a TPU computes in "
+            "bfloat16. Use --precision mixed_bfloat16."
+        )
     if recipe.model.norm == "batch" and recipe.run.micro_batch:
         raise ValueError(
             "--micro-batch is not exact with model.norm=batch, whose "

@@ -6,10 +6,27 @@ ever sees finished recipes.
 """
 
 import dataclasses
-import difflib
-import types
 import typing
 from typing import Any, Literal
+
+from bit_keras.field_values import check_value, did_you_mean, parse_value
+
+__all__ = (
+    "Data",
+    "Model",
+    "Optimizer",
+    "Preprocess",
+    "Recipe",
+    "Run",
+    "Schedule",
+    "did_you_mean",
+    "field_names",
+    "from_dict",
+    "override",
+    "parse_value",
+    "scale_batch",
+    "to_dict",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,16 +184,6 @@ _LATER = {
 }
 
 
-def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
-    """Returns ' Did you mean "x"?' for the closest known word, or ''.
-
-    >>> did_you_mean("bitm", ["bit_m", "transfer"])
-    ' Did you mean "bit_m"?'
-    """
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f' Did you mean "{close[0]}"?' if close else ""
-
-
 def override(recipe: Recipe, assignment: str) -> Recipe:
     """Returns `recipe` with one `section.field=value` applied.
 
@@ -244,51 +251,6 @@ def field_names(cls: type) -> list[str]:
     return names
 
 
-def parse_value(path: str, hint: Any, text: str) -> Any:
-    """Parses `text` as the type `hint`, or raises a ValueError naming `path`.
-
-    >>> parse_value("run.xla", bool, "true")
-    True
-    """
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        if text.lower() == "none":
-            return None
-        (hint,) = (h for h in typing.get_args(hint) if h is not type(None))
-    if typing.get_origin(hint) is Literal:
-        legal = typing.get_args(hint)
-        if text not in legal:
-            raise ValueError(
-                f"{path} must be one of {', '.join(legal)}; got "
-                f'"{text}".{did_you_mean(text, legal)}'
-            )
-        return text
-    if typing.get_origin(hint) is tuple:
-        inner = typing.get_args(hint)[0]
-        words = [w for w in text.strip("()[]").split(",") if w.strip()]
-        return tuple(parse_value(path, inner, w.strip()) for w in words)
-    if hint is bool:
-        return parse_bool(path, text)
-    try:
-        return hint(text)
-    except ValueError:
-        raise ValueError(
-            f'{path} must be of type {hint.__name__}; got "{text}".'
-        ) from None
-
-
-def parse_bool(path: str, text: str) -> bool:
-    """Parses true/false (also 1/0, yes/no).
-
-    >>> parse_bool("run.xla", "no")
-    False
-    """
-    words = {"true": True, "1": True, "yes": True}
-    words |= {"false": False, "0": False, "no": False}
-    if text.lower() not in words:
-        raise ValueError(f'{path} must be true or false; got "{text}".')
-    return words[text.lower()]
-
-
 def scale_batch(recipe: Recipe, batch_size: int) -> Recipe:
     """Changes the batch size; the learning rate scales linearly with it.
 
@@ -330,7 +292,12 @@ def from_dict(values: dict) -> Recipe:
     return _from_dict(Recipe, values)
 
 
-def _from_dict(cls: type, values: dict) -> Any:
+def _from_dict(cls: type, values: dict, section: str = "") -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{section.rstrip('.') or 'a recipe'} must be an object; it is "
+            f"{values!r:.80}."
+        )
     hints = typing.get_type_hints(cls)
     if unknown := sorted(set(values) - set(hints)):
         raise ValueError(
@@ -340,8 +307,10 @@ def _from_dict(cls: type, values: dict) -> Any:
     made = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):
-            value = _from_dict(hints[name], value)
+            value = _from_dict(hints[name], value, f"{section}{name}.")
         elif isinstance(value, list):
             value = tuple(value)
         made[name] = value
+        if not dataclasses.is_dataclass(hints[name]):
+            check_value(f"{section}{name}", hints[name], value)
     return cls(**made)

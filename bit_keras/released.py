@@ -141,7 +141,7 @@ def default_cache() -> Path:
     True
     """
     folder = os.environ.get("BIT_KERAS_CACHE") or "~/.cache/bit_keras"
-    return Path(folder).expanduser().absolute()
+    return Path(os.path.expanduser(folder)).absolute()
 
 
 def resolve(init: str | os.PathLike, cache_dir: Path | None = None) -> Path:
@@ -160,7 +160,7 @@ def resolve(init: str | os.PathLike, cache_dir: Path | None = None) -> Path:
     >>> resolve(".")
     PosixPath('.')
     """
-    path = Path(init).expanduser()
+    path = Path(os.path.expanduser(init))
     if path.exists():
         return path
     if str(init) in _table():

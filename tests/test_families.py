@@ -194,10 +194,6 @@ def stop_after(arguments, folder):
     state = folder / "checkpoints"
     for path in state.glob("ckpt-6*"):
         path.unlink()
-    (state / "checkpoint").write_text(
-        'model_checkpoint_path: "ckpt-3"\n'
-        'all_model_checkpoint_paths: "ckpt-3"\n'
-    )
 
 
 def test_the_optimizer_of_a_recipe_is_a_field_like_any_other():

@@ -1,5 +1,6 @@
 """Names of the released files, and their download from a local server."""
 
+import hashlib
 import http.server
 import io
 import re
@@ -30,6 +31,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.requests.append((self.path, self.headers.get("Range")))
+        if self.path in server.redirects:
+            self.send_response(302)
+            self.send_header("Location", server.redirects[self.path])
+            return self.end_headers()
         if self.path not in server.content:
             return self.send_error(404)
         body = server.content[self.path]
@@ -60,6 +65,7 @@ def server(monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.content = {f"/{FILE}": npz_bytes(300_000)}
     server.ranges, server.cut, server.requests = True, None, []
+    server.redirects = {}
     server.base_url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -145,8 +151,47 @@ def test_a_log_in_page_is_not_kept(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def fetch(server, folder, **options):
+    source, target = f"{server.base_url}/{FILE}", folder / FILE
+    download.download(
+        source, target, "an .npz file", zipfile.is_zipfile, **options
+    )
+    return target
+
+
+def test_only_https_but_for_this_machine(server, tmp_path):
+    with pytest.raises(ValueError, match="not https"):
+        released.fetch(NAME, tmp_path, "http://host.invalid")
+    # Nor by a detour, after which nothing is kept.
+    server.redirects[f"/{FILE}"] = f"http://host.invalid/{FILE}"
+    with pytest.raises(ConnectionError, match="without https"):
+        fetch(server, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    server.redirects = {f"/{FILE}": f"{server.base_url}/moved"}
+    server.content["/moved"] = body(server)
+    assert fetch(server, tmp_path).read_bytes() == body(server)
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_file_that_is_too_large(server, tmp_path, says_length, monkeypatch):
+    monkeypatch.setattr(download, "_CHUNK", 1000)
+    if not says_length:
+        monkeypatch.setattr(download, "_range", lambda response: (0, None))
+    with pytest.raises(ConnectionError, match="more than 5,000"):
+        fetch(server, tmp_path, largest=5000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_known_checksum(server, tmp_path):
+    right = hashlib.sha256(body(server)).hexdigest()
+    with pytest.raises(ConnectionError, match=f"sha256 is {right}, not 00"):
+        fetch(server, tmp_path, sha256="00")
+    assert list(tmp_path.iterdir()) == []
+    assert fetch(server, tmp_path, sha256=right.upper()).exists()
+
+
 def test_another_process_finishing_first_is_fine(server, tmp_path, monkeypatch):
-    def other(source, part):
+    def other(source, part, largest):
         (tmp_path / FILE).write_bytes(body(server))
 
     monkeypatch.setattr(download, "_complete", other)

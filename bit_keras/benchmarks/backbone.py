@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def is_weights(handle: str) -> bool:
     >>> is_weights("mine.npz"), is_weights("exports/bit_tiny/1")
     (True, False)
     """
-    path = Path(handle).expanduser()
+    path = Path(os.path.expanduser(handle))
     return (
         handle in models.names()
         or handle in released.names()
@@ -198,7 +199,7 @@ def _display_name(handle: str, init: str | None) -> str:
     """Returns "bit_r50x1.i21k", "bit_tiny.random" or a file's stem."""
     if init in released.names():
         return init
-    path = Path(handle).expanduser()
+    path = Path(os.path.expanduser(handle))
     stem = path.resolve().stem if path.exists() else handle
     return f"{stem}.{Path(init).stem}" if init else stem
 

@@ -6,10 +6,12 @@ pair that is none after all can be deleted from it.
 
 import argparse
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bit_keras import json_files
 from bit_keras.benchmarks.row import config_hash
 from bit_keras.checkpoint_report import first_names
 from bit_keras.recipe import did_you_mean
@@ -86,16 +88,13 @@ def load(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not such a list.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise FileNotFoundError(
             f'--exclude: there is no file "{path}". The sub-command duplicates '
             f"writes OUT/{FILE_NAME}."
         )
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}).") from None
+    content = json_files.read(path)
     name = content.get("format") if isinstance(content, dict) else None
     if name != _FORMAT:
         raise ValueError(

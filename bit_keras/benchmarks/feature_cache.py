@@ -122,7 +122,7 @@ class Entry:
     ) -> None:
         text = json.dumps({"format": _FORMAT, **facts}, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()
-        self.path = Path(cache_dir).expanduser() / key[:32]
+        self.path = Path(os.path.expanduser(cache_dir)) / key[:32]
         self._say = say
         with writing(self.path, lambda: "Make room, or choose another folder"):
             self.path.mkdir(parents=True, exist_ok=True)

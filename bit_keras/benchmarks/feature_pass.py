@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bit_keras import graphs
 from bit_keras.benchmarks.backbone import Backbone
 from bit_keras.benchmarks.feature_cache import (
     EXAMPLES,
@@ -63,7 +64,6 @@ class Pass:
             ValueError: If the backbone, its features or labels are not legal.
             OSError: If the columns cannot be written.
         """
-        function, widths = self._function(endpoints)
         names = [EXAMPLES, *(endpoint_file(name) for name in endpoints)]
         columns: dict[str, Column] = {}
 
@@ -75,6 +75,8 @@ class Pass:
             )
 
         with contextlib.ExitStack() as stack, writing(entry.path, advice):
+            stack.enter_context(graphs.temporary())
+            function, widths = self._function(endpoints)
             for name, width in zip(names, [None, *widths], strict=True):
                 column = entry.column(name, width and 4 * width)
                 columns[name] = stack.enter_context(column)

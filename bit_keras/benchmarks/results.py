@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import pandas as pd
 
+from bit_keras import json_files
 from bit_keras.benchmarks.row import KINDS, Row, config_hash
 from bit_keras.benchmarks.summary import pivot, select, summarize
 from bit_keras.recipe import did_you_mean
@@ -150,7 +151,7 @@ def _write(file: BinaryIO, data: bytes) -> None:
 
 def _is_json(line: bytes) -> bool:
     try:
-        json.loads(line)
+        json_files.parse(line)
     except ValueError:
         return False
     return True
@@ -163,7 +164,7 @@ def _parse(line: bytes) -> Row:
         ValueError: If it is not a row.
     """
     try:
-        fields = json.loads(line)
+        fields = json_files.parse(line)
     except ValueError as error:
         raise ValueError(f"not JSON ({error}).") from None
     if not isinstance(fields, dict):

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bit_keras.messages import one_line
+
 # pandas takes a second to load; a slip on the command line should not.
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +87,7 @@ def read(paths: Sequence[str], where: Sequence[str]) -> "pd.DataFrame":
         warnings.simplefilter("always")
         frame = results.load(paths)
     for note in notes:
-        print(f"warning: {note.message}", file=sys.stderr)
+        print(f"warning: {one_line(note.message)}", file=sys.stderr)
     if frame.empty:
         raise ValueError(
             f"{', '.join(map(str, paths))}: no rows yet. The benchmark has "
@@ -127,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         if args.out:
             results_export.replace_file(args.out, data)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     if args.out:
         print(f"{args.out}: {len(table)} rows", file=sys.stderr)

@@ -106,12 +106,21 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
             hint = "None if unknown" if name == "stderr" else "then no row"
             raise ValueError(f"{name} must be finite ({hint}); got {value}.")
     if kind is str and isinstance(value, str) and value:
-        return str(value)
+        return _text(name, value)
     if typing.get_origin(kind) is dict and isinstance(value, dict):
         return _plain(name, value)
     expected = {str: "a text that is not empty", int: "a whole number"}
     what = expected.get(kind, "a number" if kind is float else "a dict")
     raise ValueError(f"{name} must be {what}; got {value!r}.")
+
+
+def _text(name: str, value: str) -> str:
+    """Refuses half a character, which JSON can hold and no file of text."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} is no text: {error}.") from None
+    return str(value)
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -120,10 +129,13 @@ def _plain(name: str, value: Any) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise ValueError(f"{name} has a key {key!r}; use text.")
+            _text(f"a key of {name}", key)
         return {k: _plain(f"{name}.{k}", v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(name, item) for item in value]
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, str):
+        return _text(name, value)
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, numbers.Integral):
         return int(value)

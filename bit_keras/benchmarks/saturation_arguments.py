@@ -6,8 +6,9 @@ CSV file of curves over training (--curves).
 """
 
 import argparse
-import csv
 from pathlib import Path
+
+from bit_keras import csv_files
 
 # Argument -> what a column holds; see `saturation.columns.Columns`.
 ABOUT = {
@@ -276,8 +277,4 @@ def header(path: str) -> list[str]:
     Raises:
         ValueError: If it is no CSV file.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            return next(csv.reader(file), [])
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path} is no CSV file ({error}).") from None
+    return csv_files.header(path)

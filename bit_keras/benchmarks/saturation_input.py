@@ -27,15 +27,29 @@ def read(args: argparse.Namespace) -> "tuple[Table, Layers | None]":
     Raises:
         ValueError: If no point can be used.
     """
-    import pandas as pd
-
-    from bit_keras.benchmarks.saturation import paired_table, reading, table
+    from bit_keras.benchmarks.saturation import reading, table
 
     if is_ours(args):
         return _read_ours(args.results)
     if args.curves:
-        made = paired_table.from_curves(
-            pd.read_csv(args.results[0], dtype=str, encoding="utf-8-sig"),
+        return _read_curves(args), None
+    if not args.join:
+        tables = [
+            reading.read_csv(path, _columns(args, path))
+            for path in args.results
+        ]
+        return table.concat(tables) if len(tables) > 1 else tables[0], None
+    return _read_joined(args), None
+
+
+def _read_curves(args: argparse.Namespace) -> "Table":
+    from bit_keras.benchmarks.saturation import paired_table, reading
+
+    (path,) = args.results
+    frame = reading.read_text(path)
+    try:
+        return paired_table.from_curves(
+            frame,
             at=args.curves,
             value=args.downstream,
             task=args.task,
@@ -46,14 +60,8 @@ def read(args: argparse.Namespace) -> "tuple[Table, Layers | None]":
             value_is=args.downstream_is,
             unit=args.downstream_unit,
         )
-        return made, None
-    if not args.join:
-        tables = [
-            reading.read_csv(path, _columns(args, path))
-            for path in args.results
-        ]
-        return table.concat(tables) if len(tables) > 1 else tables[0], None
-    return _read_joined(args), None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _read_joined(args: argparse.Namespace) -> "Table":

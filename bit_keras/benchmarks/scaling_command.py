@@ -1,11 +1,12 @@
 """The sub-command scaling: error against examples seen, extrapolated."""
 
 import argparse
-import csv
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bit_keras import csv_files
 
 # pandas takes a second to load; a slip on the command line should not.
 if TYPE_CHECKING:
@@ -88,18 +89,50 @@ def check(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f'--results: there is no file "{path}".')
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file. Name a directory.")
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            known = next(csv.reader(file), [])
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"--results {path}: no CSV ({error}).") from None
+    known = csv_files.header(path)
     columns = _curve_columns(args)
     if not columns:
         raise ValueError("--curve must name a column; it is empty.")
     wanted = [("--x", args.x), ("--y", args.y)]
     wanted += [("--curve", name) for name in columns]
     wanted += [("--fit", args.fit)] if args.fit is not None else []
-    check_columns(wanted, known)
+    try:
+        check_columns(wanted, known)
+    except ValueError as error:
+        raise ValueError(f"--results {path}: {error}") from None
+
+
+def read(args: argparse.Namespace) -> "curves.Curves":
+    """Reads the curves.
+
+    Args:
+        args: With the attributes of `add_arguments`, checked.
+
+    Raises:
+        ValueError: For a table without a usable row; names the file.
+    """
+    from bit_keras.benchmarks.saturation import curves, reading
+
+    frame = reading.read_text(args.results)
+    try:
+        found = curves.from_frame(
+            frame,
+            x=args.x,
+            y=args.y,
+            curve=_curve_columns(args),
+            fit=args.fit,
+            fit_below=args.fit_below,
+        )
+    except ValueError as error:
+        raise ValueError(f"{args.results}: {error}") from None
+    if not any(one.fitted.any() for one in found.curves):
+        why = (
+            "--fit-below is below all of them."
+            if args.fit_below is not None
+            else f"{args.fit} is 0 everywhere."
+        )
+        raise ValueError(f"{args.results}: no point is to be fitted on: {why}")
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,30 +148,15 @@ def run(args: argparse.Namespace) -> int:
         ValueError: For a table without a usable row.
         OSError: If --out cannot be written.
     """
-    import pandas as pd
-
     from bit_keras.benchmarks import results_export, scaling_panels
     from bit_keras.benchmarks.drawing import report
-    from bit_keras.benchmarks.saturation import curves, scaling
+    from bit_keras.benchmarks.saturation import scaling
     from bit_keras.progress import duration
 
     started = time.monotonic()
-    found = curves.from_frame(
-        pd.read_csv(args.results, encoding="utf-8-sig"),
-        x=args.x,
-        y=args.y,
-        curve=_curve_columns(args),
-        fit=args.fit,
-        fit_below=args.fit_below,
-    )
+    found = read(args)
     for note in found.notes:
         print(note, file=sys.stderr)
-    if not any(one.fitted.any() for one in found.curves):
-        raise ValueError(
-            "No point is to be fitted on: --fit-below is below all of them."
-            if args.fit_below is not None
-            else f"No point is to be fitted on: {args.fit} is 0 everywhere."
-        )
     fits, table = _fit(found)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)

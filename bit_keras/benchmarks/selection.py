@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name} must be >= 1; got {value}.")
     input_range(args)
     data_dir = getattr(args, "data_dir", None)
-    if data_dir and not Path(data_dir).expanduser().is_dir():
+    if data_dir and not Path(os.path.expanduser(data_dir)).is_dir():
         raise FileNotFoundError(f'--data-dir: there is no folder "{data_dir}".')
     # Handles and archives are looked into when they are opened.
     if args.init is None and _is_handle(args.model):

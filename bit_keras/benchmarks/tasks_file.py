@@ -5,6 +5,7 @@ import os
 import re
 from typing import Any
 
+from bit_keras import json_files
 from bit_keras.benchmarks import tasks
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.prepared import NAME
@@ -81,14 +82,11 @@ def from_json(path: str | os.PathLike) -> tuple[Task, ...]:
 
 def _entries(path: str) -> list[Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            entries = json.load(file)
+        entries = json_files.read(path)
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(
             f'--tasks-file: there is no file "{path}".'
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from None
     if not isinstance(entries, list):
         raise ValueError(
             f"{path} must be a JSON list of tasks, [{{...}}, {{...}}]; it is "

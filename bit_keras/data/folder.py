@@ -10,7 +10,6 @@ cell has a ";", all labels become multi-hot vectors, and an empty cell means no
 class.
 """
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from bit_keras import csv_files
 from bit_keras.data.sources import (
     Source,
     multi_hot,
@@ -83,6 +83,11 @@ def open_folder(path: str, split: str, label: str = "label") -> Source:
             for word in i.labels
         }
     )
+    if odd := [word for word in class_names if not _is_line(word)]:
+        raise ValueError(
+            f"dataset: {path} has the class {odd[0]!r:.80}, which is not one "
+            "line of UTF-8 text, as labels.txt needs. Rename it."
+        )
     if list(splits) == ["all"] and re.search(r"\btrain\b", split):
         _logger.info('%s has no splits: "train" means all of it.', name)
         split = re.sub(r"\btrain\b", "all", split)
@@ -103,6 +108,13 @@ def open_folder(path: str, split: str, label: str = "label") -> Source:
         read=read,
         fetch=fetch,
     )
+
+
+def _is_line(name: str) -> bool:
+    """Whether a class name comes back from a file of lines as it was."""
+    # Names of folders that are not UTF-8 come with surrogates.
+    legal = not any("\ud800" <= c <= "\udfff" for c in name)
+    return legal and f"{name}\n".splitlines() == [name]
 
 
 def folder_splits(path: str) -> tuple[str, ...]:
@@ -233,28 +245,17 @@ def _collect(
 
 def _rows(path: str) -> list[dict[str, str]]:
     try:
-        # utf-8-sig: spreadsheets put a byte order mark before the header.
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            header = [word.strip() for word in next(reader, [])]
-            lines = [(reader.line_num, row) for row in reader if row]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"dataset: {path} is not UTF-8: {error}.") from None
+        header, lines = csv_files.read(path)
+    except ValueError as error:
+        raise ValueError(f"dataset: {error}") from None
     if "path" not in header:
         raise ValueError(
             f'dataset: {path} must have a header with the column "path"; its '
             f"first line is {','.join(header) or 'empty'}."
         )
-    for number, row in lines:
-        if len(row) != len(header):
-            raise ValueError(
-                f"dataset: {path}, line {number}: {len(row)} cells, but the "
-                f"header has {len(header)}."
-            )
     if not lines:
         raise ValueError(f"dataset: {path} has a header but no rows.")
-    words = [[cell.strip() for cell in row] for _, row in lines]
-    return [dict(zip(header, row, strict=True)) for row in words]
+    return [dict(zip(header, row, strict=True)) for _, row in lines]
 
 
 def _scan_csv(path: str, label: str) -> tuple[dict[str, list[_Image]], bool]:

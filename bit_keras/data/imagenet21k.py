@@ -116,6 +116,7 @@ def find_classes(manual_dir: Path) -> list[ClassFiles]:
         for path in sorted(manual_dir.iterdir())
         if path.is_dir() and not _WNID.fullmatch(path.name)
     ]
+    looked_into = []
     for path in (entry for folder in folders for entry in folder.iterdir()):
         if path.name.endswith((".tar.gz", ".tgz")):
             raise ValueError(
@@ -126,10 +127,12 @@ def find_classes(manual_dir: Path) -> list[ClassFiles]:
         if _WNID.fullmatch(path.stem) and path.suffix in ("", ".tar"):
             found.append(ClassFiles(path.stem, str(path)))
         elif path.suffix == ".tar":
+            looked_into.append(path.name)
             found += _list_outer(path)
     if not found:
+        seen = f", nor in its {', '.join(looked_into)}" if looked_into else ""
         raise FileNotFoundError(
-            f"manual_dir: no classes in {manual_dir}. "
+            f"manual_dir: no classes in {manual_dir}{seen}. "
             + " ".join(Imagenet21k.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
         )
     found.sort(key=lambda files: files.wnid)
@@ -155,7 +158,7 @@ def _list_outer(path: Path) -> list[ClassFiles]:
                 for member in outer
                 if _WNID.fullmatch(Path(member.name).stem) and member.isfile()
             ]
-    except tarfile.ReadError as error:
+    except (tarfile.TarError, EOFError, OverflowError) as error:
         raise ValueError(f"manual_dir: {path} is broken: {error}.") from None
 
 
@@ -183,7 +186,7 @@ def read_class(
                 continue
             example = {"image": data, "label": files.wnid, "file_name": key}
             yield key, example
-    except tarfile.ReadError as error:
+    except (tarfile.TarError, EOFError, OverflowError) as error:
         raise ValueError(
             f"manual_dir: the archive of {files.wnid} in {files.path} is "
             f"broken: {error}. Download it again."

@@ -13,6 +13,7 @@ from absl import app, logging
 
 from bit_keras.arguments import Parser
 from bit_keras.export.options import Options, check, check_source
+from bit_keras.messages import one_line
 from bit_keras.quiet import quiet
 from bit_keras.recipe import did_you_mean
 
@@ -234,7 +235,7 @@ def _main(args: argparse.Namespace) -> int:
         try:
             args.options = _options(args)
         except (ValueError, OSError) as error:
-            _say(f"error: {error}")
+            _say(f"error: {one_line(error)}")
             return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Exports are TensorFlow's, whatever backend the user works with.
@@ -242,7 +243,7 @@ def _main(args: argparse.Namespace) -> int:
     try:
         args.action(args)
     except (ValueError, OSError) as error:
-        _say(f"error: {error}")
+        _say(f"error: {one_line(error)}")
         return 1
     return 0
 

@@ -23,6 +23,8 @@ SAVED_MODEL = "saved_model.pb"
 _UNPACKED, _RATIO = 1 << 30, 20
 # The variables of the largest models are in some hundred files.
 _FILES = 10_000
+# Bytes that a file system takes for a name.
+_NAME = 255
 # Names and headers, which tarfile reads whole into memory; tar pads the end.
 _HEADER, _PADDING = 1 << 16, 1 << 20
 
@@ -267,6 +269,8 @@ def _checked_path(member: tarfile.TarInfo) -> PurePosixPath:
     ordinary = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
     if member.type not in ordinary or member.issparse():
         raise _RefusedError(f"{member.name!r} is no ordinary file")
+    if any(len(os.fsencode(part)) > _NAME for part in path.parts):
+        raise _RefusedError(f"it has a name of more than {_NAME} bytes")
     if member.size < 0:
         raise _RefusedError(f"{member.name!r} has {member.size} bytes")
     return path

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bit_keras import released
-from bit_keras.download import download
+from bit_keras.download import check_sum, download
 from bit_keras.export import archive
 from bit_keras.export.hub_cache import (
     HUB,
@@ -49,8 +49,10 @@ def resolve(
 
     Args:
         handle: A directory with saved_model.pb; a .tar.gz, .tgz or .tar of one;
-            a file:// URL of these; an http(s) handle or address of an archive;
-            a short form such as "bit/m-r50x1/1" (see `official_handle`).
+            a file:// URL of these; an https handle or address of an archive
+            (http of this machine only), perhaps with "#sha256=..." of the
+            archive; a short form such as "bit/m-r50x1/1" (see
+            `official_handle`).
         cache_dir: Hub's folder; default: `hub_cache_dir()`.
 
     Raises:
@@ -72,10 +74,10 @@ def resolve(
     elif "://" in text:
         raise ValueError(
             f"handle: {text} is of a kind that cannot be read here; legal are "
-            "http://, https://, file:// and local paths. Copy it here first."
+            "https://, file:// and local paths. Copy it here first."
         )
     else:
-        path = Path(text).expanduser()
+        path = Path(os.path.expanduser(text))
     if path.is_dir():
         return _checked(path)
     if path.is_file():
@@ -167,16 +169,20 @@ def _filled(folder: Path) -> bool:
 
 def _fetch(handle: str, entry: Path) -> None:
     """Downloads a model into hub's folder."""
-    source = _compressed(handle)
+    address, sha256 = _with_checksum(handle)
+    source = _compressed(address)
     file = entry.with_name(f"{entry.name}.tar.gz")
     # A file put there by hand, as the error asks for, is used and kept.
     downloaded = not file.exists()
     if downloaded:
         try:
-            download(source, file, "a .tar.gz archive", archive.is_archive)
+            download(
+                source, file, "a .tar.gz archive", archive.is_archive, sha256
+            )
         except ConnectionError as error:
             raise ConnectionError(f"{error}{_instead(handle)}") from error
     try:
+        check_sum(file, sha256)
         archive.unpack(file, entry)
     except ValueError as error:
         raise ValueError(f"handle: {handle}: {error}") from error
@@ -184,6 +190,18 @@ def _fetch(handle: str, entry: Path) -> None:
         if downloaded:
             file.unlink(missing_ok=True)
     describe(handle, entry, source)
+
+
+def _with_checksum(handle: str) -> tuple[str, str | None]:
+    """Returns a handle without, and what, its "#sha256=..." says."""
+    address, mark, digits = handle.partition("#sha256=")
+    if not mark:
+        return handle, None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", digits):
+        raise ValueError(
+            f'handle: {handle!r}: "#sha256=" needs 64 hexadecimal digits.'
+        )
+    return address, digits
 
 
 def _compressed(handle: str) -> str:

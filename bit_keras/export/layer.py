@@ -41,7 +41,7 @@ class SavedModelLayer(keras.layers.Layer):
 
     Args:
         handle: Directory of an export; an archive of one (`.tar.gz`); an
-            http(s) handle, taken from TensorFlow Hub's cache if it is there.
+            https handle, taken from TensorFlow Hub's cache if it is there.
         trainable: Whether to fine-tune its weights.  Frozen, it also runs in
             inference mode.
         endpoint: None: what calling the SavedModel returns (pooled features).
@@ -247,7 +247,7 @@ def _lasting(handle: str) -> str:
     """Returns a handle that is good from any working directory."""
     if "://" in handle:
         return handle
-    path = Path(handle).expanduser()
+    path = Path(os.path.expanduser(handle))
     return (
         os.path.abspath(path)
         if path.exists()

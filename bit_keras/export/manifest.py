@@ -9,7 +9,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from bit_keras import models
+from bit_keras import json_files, models
 from bit_keras.workdir import write_atomic
 
 FILE = "model.json"
@@ -125,11 +125,9 @@ def read(directory: str | os.PathLike) -> Manifest:
             f"bit_keras; name the folder that holds one.{hint}"
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is not valid JSON ({error}). Export the model again."
-        ) from None
+        values = json_files.read(path)
+    except ValueError as error:
+        raise ValueError(f"{error} Export the model again.") from None
     return _manifest(path, values)
 
 

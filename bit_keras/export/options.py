@@ -86,7 +86,7 @@ def check_source(source: str | os.PathLike, init: str | None) -> None:
 
     >>> check_source("bit_r50x1", "random")
     """
-    name, path = str(source), Path(source).expanduser()
+    name, path = str(source), Path(os.path.expanduser(source))
     if init is not None:
         if path.exists() and name not in models.names():
             raise ValueError(

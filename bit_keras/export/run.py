@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import os
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from bit_keras import checkpoints, network, released
+from bit_keras import checkpoints, json_files, network, released
 from bit_keras.export import manifest
 from bit_keras.export.loaded import Loaded
 from bit_keras.recipe import from_dict
@@ -50,7 +51,7 @@ def load_run(path: Path, weights: Literal["final", "best"] = "final") -> Loaded:
         init = recipe["model"]["init"]
         dataset = run["dataset"]
         recipe = from_dict(recipe)
-    except (KeyError, TypeError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(
             f'"{path}" is not the directory of a training run of this '
             f"version: {error!r}."
@@ -146,7 +147,7 @@ def upstream_of(init: str) -> str | None:
     if init in released.names():
         tag = init.partition(".")[2]
         return _UPSTREAM[tag.split("_")[0]]
-    recipe = Path(init).expanduser() / "recipe.json"
+    recipe = Path(os.path.expanduser(init)) / "recipe.json"
     if not recipe.exists():
         return None
     run = _read_json(recipe)
@@ -155,7 +156,7 @@ def upstream_of(init: str) -> str | None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f'"{path}" is not valid JSON: {error}.') from None
+    found = json_files.read(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is not of a training run of this version.")
+    return found

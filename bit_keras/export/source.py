@@ -9,8 +9,9 @@ from typing import Literal
 import keras
 
 from bit_keras import checkpoints, models, released
-from bit_keras.checkpoint_files import open_arrays, reading
-from bit_keras.checkpoint_report import describe, recognize
+from bit_keras.checkpoint_files import check_size, open_arrays, reading
+from bit_keras.checkpoint_network import check_claims, recognize
+from bit_keras.checkpoint_report import describe
 from bit_keras.export import manifest, saved_model
 from bit_keras.export.loaded import Loaded, resolution_of
 from bit_keras.export.loading import load_model
@@ -46,7 +47,7 @@ def load(
     >>> load("bit_tiny", init="random").model.num_classes
     0
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     is_run = path.is_dir() and not (path / manifest.FILE).is_file()
     if weights != "final" and (init is not None or not is_run):
         raise ValueError(
@@ -118,6 +119,7 @@ def _load_file(path: Path) -> Loaded:
     with contextlib.ExitStack() as stack:
         with reading(path):
             arrays = open_arrays(path, stack)
+            check_size(path, arrays)
         shapes = {key: array.shape for key, array in arrays.items()}
     network = recognize(shapes)
     if network is None:
@@ -126,13 +128,15 @@ def _load_file(path: Path) -> Loaded:
             "model, and the file as --init."
         )
     name = network.name or network.builder.partition(":")[2].lower()
-    model = models.build(
-        network.builder,
-        **network.arguments,
-        num_classes=network.num_classes,
-        dtype="float32",
-        name=name,
-    )
+    with reading(path):
+        check_claims(network, shapes)
+        model = models.build(
+            network.builder,
+            **network.arguments,
+            num_classes=network.num_classes,
+            dtype="float32",
+            name=name,
+        )
     checkpoints.load(model, path)
     return Loaded(
         model=model,

@@ -90,7 +90,7 @@ def test_files_that_are_none(tmp_path):
         exclusions.read(str(tmp_path / "none.json"))
     path = tmp_path / "list.json"
     path.write_text("a b c")
-    with pytest.raises(ValueError, match="not JSON"):
+    with pytest.raises(ValueError, match="not valid JSON"):
         exclusions.read(str(path))
     path.write_text("[1]")
     with pytest.raises(ValueError, match="is not a list of"):

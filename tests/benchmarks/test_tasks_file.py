@@ -57,8 +57,8 @@ def test_order_is_kept(read):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[{]", r"mine.json is not JSON: .*line 1 column 3"),
-        ("", "mine.json is not JSON"),
+        ("[{]", r"mine.json is not valid JSON: .*line 1 column 3"),
+        ("", "mine.json is not valid JSON"),
         (GOOD, "must be a JSON list of tasks.*it is an object"),
         ("3", "must be a JSON list.*it is a number"),
         ([], "is an empty list"),
@@ -109,7 +109,7 @@ def test_missing_key(read, key):
 def test_not_text(tmp_path):
     path = tmp_path / "mine.json"
     path.write_bytes(b"\xff\xfe[]")
-    with pytest.raises(ValueError, match="mine.json is not JSON"):
+    with pytest.raises(ValueError, match="mine.json is not valid JSON"):
         from_json(path)
 
 

@@ -1,5 +1,6 @@
 """Handles: each kind resolves to the directory of its SavedModel."""
 
+import hashlib
 import http.server
 import io
 import re
@@ -156,7 +157,7 @@ def test_what_is_close_is_named(model, tmp_path):
 
 
 def test_a_scheme_that_cannot_be_read():
-    with pytest.raises(ValueError, match="gs://bucket/m.*legal are http://"):
+    with pytest.raises(ValueError, match="gs://bucket/m.*legal are https://"):
         handles.resolve("gs://bucket/m")
 
 
@@ -253,6 +254,16 @@ def test_a_log_in_page(server, tmp_path):
     assert list((tmp_path / "hub").iterdir()) == []
 
 
+def test_a_handle_with_a_checksum(server, packed):
+    right = hashlib.sha256(packed.read_bytes()).hexdigest()
+    for wrong in ("0" * 64, "1" * 63, ""):
+        with pytest.raises((ConnectionError, ValueError), match="sha256"):
+            handles.resolve(f"{server.handle}#sha256={wrong}")
+    found = handles.resolve(f"{server.handle}#sha256={right}")
+    assert weights(found) == CONTENT
+    assert all("#" not in str(asked) for asked in server.requests)
+
+
 def test_a_hostile_download(server, tmp_path):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
@@ -319,7 +330,7 @@ def test_not_a_complete_url(handle):
         handles.resolve(handle)
 
 
-def refuse(source, file, kind, check):
+def refuse(source, file, kind, check, sha256):
     raise ConnectionError(f"Download failed. Get {source}.")
 
 

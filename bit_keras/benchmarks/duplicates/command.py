@@ -1,6 +1,7 @@
 """The sub-command `duplicates`: test images that are in the upstream."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def check(args: argparse.Namespace) -> None:
     if args.model:
         fixed = {"resolution": None, "batch_size": None, "input_range": None}
         selection.check(argparse.Namespace(**{**vars(args), **fixed}))
-    elif args.data_dir and not Path(args.data_dir).expanduser().is_dir():
+    elif args.data_dir and not Path(os.path.expanduser(args.data_dir)).is_dir():
         raise FileNotFoundError(
             f'--data-dir: there is no folder "{args.data_dir}".'
         )
@@ -150,7 +151,7 @@ def _folders(words: list[str]) -> dict[str, str]:
                 "--images takes NAME=FOLDER, such as objectnet=images/; got "
                 f'"{word}".'
             )
-        if not Path(folder).expanduser().exists():
+        if not Path(os.path.expanduser(folder)).exists():
             raise FileNotFoundError(f'--images: there is no "{folder}".')
         found[name] = folder
     return found

@@ -4,11 +4,12 @@ The second column of BiT's Table 6 crops images to such boxes (of A. Borji,
 arXiv 2004.02042) before they are resized.
 """
 
-import csv
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from bit_keras import csv_files
 from bit_keras.benchmarks.objectnet.files import (
     HEADER,
     Images,
@@ -47,26 +48,27 @@ def read(path: str | Path) -> dict[str, Box]:
     >>> read("boxes.csv")
     {'mug/a.png': (10, 20, 110, 90)}
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise FileNotFoundError(f'--boxes: there is no file "{path}".')
     boxes: dict[str, Box] = {}
-    # utf-8-sig: spreadsheets put a byte order mark before the header.
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        missing = set(COLUMNS) - set(reader.fieldnames or ())
-        if missing:
+    try:
+        header, rows = csv_files.read(path)
+    except ValueError as error:
+        raise ValueError(f"--boxes: {error}") from None
+    if missing := set(COLUMNS) - set(header):
+        raise ValueError(
+            f"--boxes: {path} must have a header with {', '.join(COLUMNS)}; it "
+            f"lacks {', '.join(sorted(missing))}."
+        )
+    for number, cells in rows:
+        row = dict(zip(header, cells, strict=True))
+        name, box = _box(f"--boxes: {path}, line {number}", row)
+        if boxes.setdefault(name, box) != box:
             raise ValueError(
-                f"--boxes: {path} must have a header with "
-                f"{', '.join(COLUMNS)}; it lacks {', '.join(sorted(missing))}."
+                f"--boxes: {path}, line {number}: a second box for {name}. "
+                "Keep one per image."
             )
-        for row in reader:
-            name, box = _box(f"--boxes: {path}, line {reader.line_num}", row)
-            if boxes.setdefault(name, box) != box:
-                raise ValueError(
-                    f"--boxes: {path}, line {reader.line_num}: a second box "
-                    f"for {name}. Keep one per image."
-                )
     if not boxes:
         raise ValueError(f"--boxes: {path} has a header but no boxes.")
     return boxes

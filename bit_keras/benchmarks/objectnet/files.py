@@ -19,6 +19,9 @@ _SUFFIX = ".png"
 # A PNG file begins with its signature, and the header with width and height.
 _PNG = b"\x89PNG\r\n\x1a\n"
 HEADER = 24
+# What zipfile raises for a damaged member that claims to begin before the
+# file, or to be packed in a way that it does not know.
+_ODD = (OSError, NotImplementedError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ def find(path: str | Path, maps: Maps, password: str | None = None) -> Images:
         ValueError: For another layout, a file that is no zip, and a password
             that is wrong, missing, or given for nothing.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.exists():
         raise FileNotFoundError(f'--images: there is no "{path}".')
     if path.is_dir():
@@ -107,7 +110,7 @@ def opener(found: Images) -> Iterator[Callable[[Image, int], bytes]]:
             try:
                 with archive.open(image.where, pwd=found.password) as file:
                     return file.read(size)
-            except (zipfile.BadZipFile, zlib.error, EOFError):
+            except (zipfile.BadZipFile, zlib.error, EOFError, *_ODD):
                 return b""
 
         yield extract
@@ -149,8 +152,11 @@ def _find_in_folder(path: Path, maps: Maps) -> Images:
 def _find_in_zip(path: Path, maps: Maps, password: str | None) -> Images:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
-    except zipfile.BadZipFile as error:
+            # `is_dir` fails on a name without a character.
+            members = [
+                m for m in archive.infolist() if not m.filename.endswith("/")
+            ]
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise ValueError(
             f'--images: "{path}" is neither a folder nor a complete zip '
             f"({error}). Give the folder objectnet-1.0, or download "

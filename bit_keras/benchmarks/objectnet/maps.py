@@ -7,10 +7,12 @@ the 1000 classes belong to them (a chair of ObjectNet is any of three chairs).
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bit_keras import json_files
 from bit_keras.checkpoint_report import first_names
 
 # ObjectNet: Barbu et al., NeurIPS 2019, section 3, and its mapping files.
@@ -79,7 +81,7 @@ def read(directory: str | Path) -> Maps:
     Traceback (most recent call last):
     FileNotFoundError: --mappings: there is no folder "nowhere".
     """
-    directory = Path(directory).expanduser()
+    directory = Path(os.path.expanduser(directory))
     if not directory.is_dir():
         raise FileNotFoundError(
             f'--mappings: there is no folder "{directory}".'
@@ -120,10 +122,7 @@ def _read(directory: Path, name: str, kind: type) -> dict[str, Any]:
         raise FileNotFoundError(
             f'--mappings: there is no {name} in "{directory}". {_WHERE}'
         )
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from None
+    found = json_files.read(path)
     good = isinstance(found, dict) and all(
         type(value) is kind for value in found.values()
     )

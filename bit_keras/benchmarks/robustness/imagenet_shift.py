@@ -1,6 +1,5 @@
 """Accuracy on the shifted versions of ImageNet, in each label space."""
 
-import csv
 import dataclasses
 import json
 from collections.abc import Collection, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bit_keras import csv_files, json_files
 from bit_keras.benchmarks import task_data
 from bit_keras.benchmarks.images import ShortSide
 from bit_keras.benchmarks.results import Row
@@ -140,20 +140,27 @@ def si_score(
     Raises:
         ValueError: If the file lacks a column or an image.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        header = reader.fieldnames or ()
-        missing = [n for n in ("image_id", *factors) if n not in header]
-        if missing:
+    try:
+        header, lines = csv_files.read(path)
+    except ValueError as error:
+        raise ValueError(f"--metadata {error}") from None
+    missing = [n for n in ("image_id", *factors) if n not in header]
+    if missing:
+        raise ValueError(
+            f"--metadata {path} has no column {missing[0]}; it has "
+            f"{', '.join(header) or 'none'}. It must be the metadata.csv of "
+            "the same SI-Score set."
+        )
+    table = {}
+    for number, cells in lines:
+        row = dict(zip(header, cells, strict=True))
+        try:
+            values = tuple(float(row[name]) for name in factors)
+        except ValueError as error:
             raise ValueError(
-                f"--metadata {path} has no column {missing[0]}; it has "
-                f"{', '.join(header) or 'none'}. It must be the metadata.csv "
-                "of the same SI-Score set."
-            )
-        table = {
-            row["image_id"]: tuple(float(row[name]) for name in factors)
-            for row in reader
-        }
+                f"--metadata {path}, line {number}: {error}."
+            ) from None
+        table[row["image_id"]] = values
     rows = joined(f"--metadata {path}", image_ids, table)
     one = len(factors) == 1
     return {",".join(factors): [row[0] if one else row for row in rows]}
@@ -195,13 +202,13 @@ def read_class_map(path: str) -> dict[str, frozenset[int]]:
         ValueError: If it is anything but name -> ids in 0..999.
     """
     try:
-        found = json.loads(Path(path).read_text("utf-8"))
+        found = json_files.read(path)
     except FileNotFoundError:
         raise FileNotFoundError(
             f'--class-map: there is no file "{path}".'
         ) from None
     except ValueError as error:
-        raise ValueError(f"--class-map {path} is not JSON: {error}.") from None
+        raise ValueError(f"--class-map {error}") from None
     legal = isinstance(found, dict) and found
     for name, ids in found.items() if legal else ():
         good = isinstance(ids, list) and ids

@@ -75,7 +75,9 @@ def _read(path: str, columns: Sequence[str]) -> pd.DataFrame:
 def _accuracies(
     path: str, table: pd.DataFrame, keys: Sequence[str], value_column: str
 ) -> pd.Series:
-    values = pd.to_numeric(table[value_column], errors="coerce")
+    # As text: a whole number of 400 digits would be no float.
+    text = table[value_column].astype(str)
+    values = pd.to_numeric(text, errors="coerce")
     if not np.isfinite(values).all() or not values.between(0, 100).all():
         raise ValueError(
             f'{path}: column "{value_column}" must hold accuracies, in percent '

@@ -68,6 +68,10 @@ def check_columns(
                 f'{argument}: there is no column "{name}".'
                 f"{did_you_mean(name, known)} Columns: {', '.join(known)}."
             )
+        if list(known).count(name) > 1:
+            raise ValueError(
+                f'{argument}: there are two columns "{name}". Rename one.'
+            )
 
 
 def from_frame(

@@ -38,7 +38,7 @@ def read_csv(path: str | os.PathLike, columns: Columns) -> table.Table:
     top1: accuracy in percent (by its name and values)
     v2_err: error in percent (by its name and values)
     """
-    frame = _read(path)
+    frame = read_text(path)
     try:
         return table.from_frame(frame, columns)
     except ValueError as error:
@@ -110,7 +110,10 @@ def join(
             "downstream_is": columns.downstream_is or quantity(name),
         }
     )
-    made = table.from_frame(wide, built, lines)
+    try:
+        made = table.from_frame(wide, built, lines)
+    except ValueError as error:
+        raise ValueError(f"{upstream}: {error}") from None
     return table.Table(made.points, made.problems, (*made.notes, *notes))
 
 
@@ -174,19 +177,30 @@ def from_results(
     )
 
 
-def _read(path: str | os.PathLike) -> pd.DataFrame:
-    """Reads a CSV file as text; what is a number is decided by column."""
+def read_text(path: str | os.PathLike) -> pd.DataFrame:
+    """Reads a CSV file as text; what is a number is decided by column.
+
+    Raises:
+        ValueError: If it is no CSV file; the message names the file.
+
+    Example:
+
+    >>> _ = open("a.csv", "wb").write(b"a,b\\n\\xff,1\\n")
+    >>> read_text("a.csv")
+    Traceback (most recent call last):
+    ValueError: a.csv is no text, so no CSV file.
+    """
     try:
-        return pd.read_csv(path, dtype=str)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} is no CSV file: {error}") from None
+        return pd.read_csv(path, dtype=str, encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text, so no CSV file.") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no CSV file: {error}") from None
 
 
 def _keyed(path: str | os.PathLike, on: Sequence[str]) -> pd.DataFrame:
     """Reads a CSV file in which `on` names each row once."""
-    frame = _read(path)
+    frame = read_text(path)
     Columns(upstream=on[0], downstream=tuple(on)).check(frame.columns)
     again = frame[frame.duplicated(list(on))]
     if len(again):

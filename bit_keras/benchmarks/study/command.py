@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, option)
         if value is not None and value < 1:
             raise ValueError(f"--{option} must be >= 1; got {value}.")
-    if args.data_dir and not Path(args.data_dir).expanduser().is_dir():
+    if args.data_dir and not Path(os.path.expanduser(args.data_dir)).is_dir():
         raise FileNotFoundError(
             f'--data-dir: there is no folder "{args.data_dir}".'
         )
@@ -152,7 +153,7 @@ def _placed(recipe: grids.Recipe, data_dir: str | None) -> grids.Recipe:
     """Returns the recipe with its data where `--data-dir` says."""
     if data_dir is None:
         return recipe
-    where = str(Path(data_dir).expanduser().resolve())
+    where = str(Path(os.path.expanduser(data_dir)).resolve())
     data = dataclasses.replace(recipe.data, data_dir=where)
     return dataclasses.replace(recipe, data=data)
 

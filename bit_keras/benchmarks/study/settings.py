@@ -11,11 +11,15 @@ OUT/report/                 what `study report` makes
 import dataclasses
 import json
 import os
+import typing
 from pathlib import Path
+from typing import Any
 
+from bit_keras import json_files
 from bit_keras import recipe as recipe_lib
 from bit_keras.benchmarks import selection, tasks_file
 from bit_keras.benchmarks.tasks import Task
+from bit_keras.field_values import check_value
 from bit_keras.recipe import Recipe
 from bit_keras.workdir import write_atomic
 
@@ -62,7 +66,7 @@ class Study:
     """
 
     def __init__(self, out: str | os.PathLike) -> None:
-        self.path = Path(out).expanduser().resolve()
+        self.path = Path(os.path.expanduser(out)).resolve()
 
     def create(
         self,
@@ -82,7 +86,11 @@ class Study:
         Raises:
             ValueError: If the folder holds another study; says what differs.
         """
-        own = Path(tasks_path).expanduser().read_text() if tasks_path else ""
+        own = (
+            Path(os.path.expanduser(tasks_path)).read_text()
+            if tasks_path
+            else ""
+        )
         path = self.path / FILE
         names = tuple(recipe.name for recipe in grid)
         if path.exists():
@@ -120,8 +128,9 @@ class Study:
             )
 
     def _read(self) -> dict:
+        path = self.path / FILE
         try:
-            return json.loads((self.path / FILE).read_text("utf-8"))
+            return _checked(path, json_files.read(path))
         except FileNotFoundError:
             raise FileNotFoundError(
                 f'--out: there is no study in "{self.path}". Begin one with '
@@ -133,7 +142,7 @@ class Study:
         """What all jobs share."""
         content = self._read()
         del content["jobs"]
-        return Settings(**{**content, "shots": tuple(content["shots"])})
+        return Settings(**content)
 
     def names(self) -> tuple[str, ...]:
         """Returns the names of the jobs, in the grid's order."""
@@ -154,6 +163,27 @@ class Study:
         return selection.choose(
             named, own or "fewshot", own, data_dir, lambda message: None
         )
+
+
+def _checked(path: Path, content: Any) -> dict[str, Any]:
+    """Returns what study.json holds, its lists as tuples.
+
+    Raises:
+        ValueError: For anything that `Study.create` does not write.
+    """
+    hints = {**typing.get_type_hints(Settings), "jobs": tuple[str, ...]}
+    if not isinstance(content, dict) or set(content) != set(hints):
+        raise ValueError(
+            f"{path} must be an object with {', '.join(hints)}. Was it written "
+            "by another version of bit_keras?"
+        )
+    for name, value in content.items():
+        if isinstance(value, list):
+            content[name] = tuple(value)
+        check_value(f"{path}: {name}", hints[name], content[name])
+    if odd := [name for name in content["jobs"] if Path(name).name != name]:
+        raise ValueError(f"{path}: {odd[0]!r:.80} cannot be the name of a job.")
+    return content
 
 
 def _moved(recipe: Recipe) -> Recipe:
@@ -183,5 +213,8 @@ def read_recipe(directory: Path) -> Recipe:
     >>> read_recipe(Path("job")).name
     'mine'
     """
-    text = (directory / "recipe.json").read_text("utf-8")
-    return recipe_lib.from_dict(json.loads(text)["recipe"])
+    path = directory / "recipe.json"
+    try:
+        return recipe_lib.from_dict(json_files.read(path)["recipe"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not of a job ({error!r}).") from None

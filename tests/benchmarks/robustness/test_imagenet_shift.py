@@ -252,7 +252,7 @@ def test_a_folder_of_ones_own(job, images, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "is not JSON"),
+        ("{", "is not valid JSON"),
         ("[]", "must be a JSON object"),
         ('{"cow": 345}', '"cow" must be a list of ImageNet ids'),
         ('{"cow": [1000]}', '"cow" must be a list of ImageNet ids'),
