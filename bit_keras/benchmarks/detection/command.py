@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def check(args: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise ValueError(f"--{option} must be >= 1; got {value}.")
     coco_retinanet.durations(recipe(args), 1, args.steps)
-    if args.data_dir and not Path(args.data_dir).expanduser().is_dir():
+    if args.data_dir and not Path(os.path.expanduser(args.data_dir)).is_dir():
         raise FileNotFoundError(
             f'--data-dir: there is no folder "{args.data_dir}".'
         )
