@@ -28,8 +28,6 @@ from bit_keras.stops import Interrupted, NotFiniteError, WorkerLostError
 from bit_keras.workdir import check_writable
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from bit_keras.data.sources import Source
 
 _SMOKE_BATCH = 128
@@ -196,9 +194,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         return _run(args, finish, recipe, strategy)
 
 
-def _strategy(
-    recipe: Recipe, tpu: str, cluster: Cluster | None
-) -> "tf.distribute.Strategy":
+def _strategy(recipe: Recipe, tpu: str, cluster: Cluster | None) -> Any:
     from bit_keras import distribution
 
     name = recipe.run.strategy
@@ -218,7 +214,7 @@ def _run(
     args: argparse.Namespace,
     finish: Finish,
     recipe: Recipe,
-    strategy: "tf.distribute.Strategy",
+    strategy: Any,
 ) -> dict[str, Any] | None:
     from bit_keras import distribution, trainer, workdir
     from bit_keras.data.pair import open_sources
