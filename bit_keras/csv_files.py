@@ -13,7 +13,8 @@ def header(path: str | os.PathLike) -> list[str]:
 
     Example:
 
-    >>> _ = open("a.csv", "w").write("path,label\\na.jpg,cat\\n")
+    >>> with open("a.csv", "w") as file:
+    ...     _ = file.write("path,label\\na.jpg,cat\\n")
     >>> header("a.csv")
     ['path', 'label']
     """
@@ -40,7 +41,8 @@ def read(
 
     Example:
 
-    >>> _ = open("a.csv", "w").write("path,label\\na.jpg,cat\\n\\nb.jpg\\n")
+    >>> with open("a.csv", "w") as file:
+    ...     _ = file.write("path,label\\na.jpg,cat\\n\\nb.jpg\\n")
     >>> read("a.csv")
     Traceback (most recent call last):
     ValueError: a.csv, line 4: 1 cells, but the header has 2.

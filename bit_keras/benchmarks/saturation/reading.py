@@ -185,7 +185,8 @@ def read_text(path: str | os.PathLike) -> pd.DataFrame:
 
     Example:
 
-    >>> _ = open("a.csv", "wb").write(b"a,b\\n\\xff,1\\n")
+    >>> with open("a.csv", "wb") as file:
+    ...     _ = file.write(b"a,b\\n\\xff,1\\n")
     >>> read_text("a.csv")
     Traceback (most recent call last):
     ValueError: a.csv is no text, so no CSV file.
