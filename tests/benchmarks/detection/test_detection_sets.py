@@ -211,7 +211,7 @@ def test_files_that_are_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="1 of the 3 images.*1.jpg"):
         open_set(str(file), "all")
     file.write_text('{"images": [')
-    with pytest.raises(ValueError, match="mine.json is not JSON: "):
+    with pytest.raises(ValueError, match="mine.json is not valid JSON: "):
         open_set(str(file), "all")
     with pytest.raises(FileNotFoundError, match='no file ".*other.json"'):
         open_set(str(tmp_path / "other.json"), "all")

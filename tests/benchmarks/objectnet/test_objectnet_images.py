@@ -227,7 +227,7 @@ def test_corrupt_images_keep_their_place_among_boxes(root, maps):
         ("path,x_min,y_min,x_max,y_max\n", "a header but no boxes"),
         ("path,x_min,y_min,x_max,y_max\nmug/a.png,9,5,8,9\n", "line 2: a box"),
         ("path,x_min,y_min,x_max,y_max\nmug/a.png,9,5,nan,9\n", "got 9,5,nan"),
-        ("path,x_min,y_min,x_max,y_max\nmug/a.png,9\n", "line 2: a box"),
+        ("path,x_min,y_min,x_max,y_max\nmug/a.png,9\n", "line 2: 2 cells"),
         ("path,x_min,y_min,x_max,y_max\na.png,1,2,3,4\n", "folder/file.png"),
         (
             "path,x_min,y_min,x_max,y_max\nm/a.png,1,2,3,4\nm/a.png,1,2,3,5\n",
