@@ -148,6 +148,8 @@ def alone(tmp_path_factory):
     return workdir
 
 
+# Four times three processes of TensorFlow: minutes on a busy machine.
+@pytest.mark.soak
 def test_stopped_killed_and_finished_by_other_workers(
     alone, tmp_path, free_ports
 ):
