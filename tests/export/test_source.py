@@ -134,7 +134,7 @@ def test_a_missing_final_checkpoint(copied_run):
     [
         ('{"recipe": ', "not valid JSON"),
         ('{"recipe": {}}', "'model'"),
-        ("[]", "TypeError"),
+        ("[]", "not of a training run"),
     ],
 )
 def test_a_damaged_run(copied_run, content, message):
