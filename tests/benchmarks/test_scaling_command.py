@@ -110,7 +110,7 @@ def test_files_are_checked_before_anything_runs(parse, tmp_path):
     with pytest.raises(ValueError, match="--out .*file is a file"):
         parse(out=file)
     file.write_bytes(b"\xff\xfe\x00bad")
-    with pytest.raises(ValueError, match="no CSV"):
+    with pytest.raises(ValueError, match="file is not UTF-8"):
         parse(results=file)
 
 

@@ -1,6 +1,7 @@
 """A sample of all the others, through the real commands, each a process."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -40,12 +41,13 @@ _COMMANDS = {
     "benchmarks tasks --tasks-file FILE": hostile_documents.cases(("tasks",)),
     "benchmarks results FILE": hostile_documents.cases(("results",)),
     "benchmarks report FILE --out OUT": hostile_documents.cases(("results",)),
-    "benchmarks fewshot --model bit_nano --init random --tasks pets "
-    "--exclude FILE --out OUT": hostile_documents.cases(("duplicates",)),
-    "train --recipe FILE --workdir RUN": hostile_documents.cases(("recipe",)),
-    "benchmarks fewshot --model FILE --tasks pets --out OUT": (
-        hostile_archives.cases(("model",))
+    "benchmarks fewshot --model bit_nano --init random --tasks mine "
+    "--tasks-file MINE --shots 1 --cache-dir CACHE --exclude FILE --out OUT": (
+        hostile_documents.cases(("duplicates",))
     ),
+    "train --recipe FILE --workdir RUN": hostile_documents.cases(("recipe",)),
+    "benchmarks fewshot --model FILE --tasks mine --tasks-file MINE --shots 1 "
+    "--cache-dir CACHE --out OUT": hostile_archives.cases(("model",)),
 }
 
 
@@ -71,6 +73,8 @@ def attempt(case: Case, path: Path) -> str:
     place["RUN"] = str(work / "run")
     if "DIR" in case.options[0].split():
         place["DIR"] = str(_folder(work, path))
+    if "MINE" in case.options[0].split():
+        place.update(MINE=str(_tasks_file(work)), CACHE=str(work / "features"))
     words = [place.get(word, word) for word in case.options[0].split()]
     command = [sys.executable, "-m", f"bit_keras.{words[0]}", *words[1:]]
     environment = {
@@ -100,6 +104,23 @@ def _folder(work: Path, path: Path) -> Path:
     (work / "images" / "a").mkdir()
     (work / "images" / "a" / path.name).write_bytes(path.read_bytes())
     return work / "images"
+
+
+def _tasks_file(work: Path) -> Path:
+    """A task of one's own: two images of two classes, to learn and to test."""
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        image = work / "mine" / place / "0.jpg"
+        image.parent.mkdir(parents=True)
+        image.write_bytes(hostile_images.good()["jpeg"])
+    task = {
+        "name": "mine",
+        "dataset": str(work / "mine"),
+        "train": "train",
+        "test": "test",
+    }
+    path = work / "mine.json"
+    path.write_text(json.dumps([task]))
+    return path
 
 
 def _refused(code: int, said: str, case: Case) -> str:

@@ -35,6 +35,10 @@ class Case:
     data: bytes = dataclasses.field(repr=False)
     options: tuple = ()
 
+    def _repr_pretty_(self, printer, cycle):
+        # hypothesis shows every field, and some of these are of many MiB.
+        printer.text(repr(self))
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
