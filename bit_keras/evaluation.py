@@ -13,38 +13,56 @@ from bit_keras.recipe import Recipe
 from bit_keras.steps import Steps
 
 
-def evaluate(
-    steps: Steps,
-    source: Source,
-    recipe: Recipe,
-    on_batch: Callable[[float], None] = lambda share: None,
-) -> dict[str, Any]:
+class Evaluation:
     """Measures loss and top-1 accuracy on all readable examples of a source.
+
+    The reading of the examples is set up once, for all the evaluations of a
+    run: each setting up takes time, and memory that TensorFlow never returns.
 
     Args:
         steps: Of the model.
         source: The examples.
         recipe: A finished recipe: preprocessing, batch size, bad images.
-        on_batch: Called after each batch with the share of the work done.
-
-    Returns:
-        `split`, `loss`, `top1`, `examples` (those counted) and `bad_images`
-        (those that could not be read).
     """
-    replicas = steps.strategy.num_replicas_in_sync
-    size = recipe.run.eval_batch_size or steps.micro_batch * replicas
-    size = math.ceil(size / replicas) * replicas
-    bad = BadImages(recipe.data.on_bad_image, has_remote_hosts(steps.strategy))
-    batches = eval_batches(source, recipe, size, bad)
-    seen = Sums()
-    with explained(bad):
-        for batch in distribute(steps.strategy, batches, size):
-            seen.add(steps.evaluate(batch), 1)
-            on_batch(min(1, seen.steps * size / source.num_examples))
-    return {
-        "split": source.split,
-        "loss": seen.loss,
-        "top1": seen.top1,
-        "examples": int(seen.weight),
-        "bad_images": bad.count,
-    }
+
+    def __init__(self, steps: Steps, source: Source, recipe: Recipe) -> None:
+        strategy = steps.strategy
+        replicas = strategy.num_replicas_in_sync
+        size = recipe.run.eval_batch_size or steps.micro_batch * replicas
+        self._size = math.ceil(size / replicas) * replicas
+        self._steps = steps
+        self._source = source
+        self._bad = BadImages(
+            recipe.data.on_bad_image, has_remote_hosts(strategy)
+        )
+        self._batches = distribute(
+            strategy,
+            eval_batches(source, recipe, self._size, self._bad),
+            self._size,
+        )
+
+    def run(
+        self, on_batch: Callable[[float], None] = lambda share: None
+    ) -> dict[str, Any]:
+        """Measures the model as it is now.
+
+        Args:
+            on_batch: Called after each batch with the share of the work done.
+
+        Returns:
+            `split`, `loss`, `top1`, `examples` (those counted) and
+            `bad_images` (those that could not be read).
+        """
+        seen = Sums()
+        with explained(self._bad):
+            for batch in self._batches:
+                seen.add(self._steps.evaluate(batch), 1)
+                done = seen.steps * self._size / self._source.num_examples
+                on_batch(min(1, done))
+        return {
+            "split": self._source.split,
+            "loss": seen.loss,
+            "top1": seen.top1,
+            "examples": int(seen.weight),
+            "bad_images": self._bad.count,
+        }

@@ -15,7 +15,7 @@ from bit_keras import checkpoints, graphs, network, optimizer
 from bit_keras.data.batches import BadImages, train_batches
 from bit_keras.data.sources import Source
 from bit_keras.distribution import distribute, has_remote_hosts
-from bit_keras.evaluation import evaluate
+from bit_keras.evaluation import Evaluation
 from bit_keras.failures import explained
 from bit_keras.logbook import Logbook, Sums
 from bit_keras.progress import Progress, duration
@@ -85,7 +85,6 @@ class _Trainer:
     ) -> None:
         self.recipe = recipe
         self.train_source = train_source
-        self.eval_source = eval_source
         self.workdir = workdir
         self.strategy = strategy
         self.team = Team(strategy)
@@ -106,6 +105,9 @@ class _Trainer:
             self.model = build_model(recipe, train_source.num_classes)
             self.optimizer = optimizer.from_recipe(recipe)
             self.steps = Steps(self.model, self.optimizer, recipe, strategy)
+            self.evaluation = eval_source and Evaluation(
+                self.steps, eval_source, recipe
+            )
             self.saves = Saves(
                 workdir.path / "checkpoints",
                 self.steps.step,
@@ -284,7 +286,7 @@ class _Trainer:
     def _evaluate(self, log: Logbook, step: int) -> None:
         if step in self.recipe.run.keep_weights_at:
             self._keep(weights_name(step))
-        if self.eval_source is None:
+        if self.evaluation is None:
             return
 
         def on_batch(share: float) -> None:
@@ -293,7 +295,7 @@ class _Trainer:
             self._agree()
             self._stop_if_asked(step)
 
-        measured = evaluate(self.steps, self.eval_source, self.recipe, on_batch)
+        measured = self.evaluation.run(on_batch)
         # The weights before the row: whoever dies in between does both again.
         if measured["top1"] > self.best:
             self._keep("best.npz")
