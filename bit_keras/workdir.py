@@ -234,6 +234,9 @@ class Workdir:
     def claim(self, recipe: Recipe, facts: dict[str, Any]) -> None:
         """Writes recipe.json, or checks that the one there is the same run.
 
+        Where nothing was trained yet, say because the weights to start from
+        could not be read, there is nothing to lose, and any run may begin.
+
         Args:
             recipe: The finished recipe.
             facts: JSON values on data, model and command; `facts["data"]`
@@ -251,9 +254,7 @@ class Workdir:
         new = json.loads(json.dumps(new))
         old = self._read("recipe.json")
         if old is None:
-            write_atomic(
-                self.path / "recipe.json", json.dumps(new, indent=1) + "\n"
-            )
+            self._describe(new)
             return
         if not isinstance(old, dict) or not {"recipe", "data"} <= set(old):
             raise ValueError(
@@ -269,12 +270,18 @@ class Workdir:
         if len(differences) > 1:
             # What can be read says more than a fingerprint.
             differences = [d for d in differences if ".fingerprint" not in d]
-        if differences:
+        if differences and not (self.started or self.rows() or self.result):
+            self._describe(new)
+        elif differences:
             raise ValueError(
                 f"--workdir {self.path} holds another run "
                 f"({'; '.join(differences[:5])}). Choose another directory, or "
                 "--overwrite to discard what is there."
             )
+
+    def _describe(self, run: dict[str, Any]) -> None:
+        text = json.dumps(run, indent=1) + "\n"
+        write_atomic(self.path / "recipe.json", text)
 
     def rows(self) -> list[dict]:
         """Returns the rows of metrics.jsonl; a half-written last one is cut."""

@@ -161,6 +161,7 @@ def test_claim_accepts_what_changes_no_result(tmp_path, change):
 def test_claim_refuses_another_recipe(tmp_path, change, message):
     with Workdir(tmp_path) as workdir:
         workdir.claim(RECIPE, FACTS)
+        workdir.append({"step": 1})
         with pytest.raises(ValueError) as caught:
             workdir.claim(override(RECIPE, change), FACTS)
         assert message in str(caught.value)
@@ -173,9 +174,23 @@ def test_claim_refuses_another_recipe(tmp_path, change, message):
 def test_claim_refuses_other_data(tmp_path):
     with Workdir(tmp_path) as workdir:
         workdir.claim(RECIPE, FACTS)
+        workdir.append({"step": 1})
         message = "data.train.fingerprint: aaa there, bbb here"
         with pytest.raises(ValueError, match=message):
             workdir.claim(RECIPE, with_fingerprint("bbb"))
+
+
+def test_a_run_that_never_began_gives_way(tmp_path):
+    other = override(RECIPE, "model.init=typo.npz")
+    with Workdir(tmp_path) as workdir:
+        workdir.claim(other, FACTS)
+        workdir.claim(RECIPE, with_fingerprint("bbb"))
+        written = json.loads((tmp_path / "recipe.json").read_text())
+        assert from_dict(written["recipe"]) == RECIPE
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "ckpt-5.index").touch()
+        with pytest.raises(ValueError, match="holds another run"):
+            workdir.claim(other, with_fingerprint("bbb"))
 
 
 @pytest.mark.parametrize(

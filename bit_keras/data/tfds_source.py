@@ -7,16 +7,19 @@ how to do it.
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from bit_keras.data.prepared import NAME, not_prepared
 from bit_keras.data.sources import Source, multi_hot, probe_image_size
 from bit_keras.data.splits import slice_split
+from bit_keras.data.tfds_builder import (
+    check_files,
+    check_streamable,
+    open_builder,
+)
 from bit_keras.recipe import did_you_mean
 
 # Above this many shards, reads are interleaved for speed.
@@ -70,13 +73,14 @@ def open_tfds(
             are not images and classes.
         FileNotFoundError: For data that are not prepared.
     """
-    builder = _prepared(dataset, data_dir)
+    builder = open_builder(dataset, data_dir)
     info = builder.info
     config = f"/{info.config_name}" if info.config_name else ""
     name = f"{info.name}{config}:{info.version}"
     lengths = {key: s.shard_lengths for key, s in info.splits.items()}
     slices = slice_split(name, split, lengths)
-    _check_files(name, builder, sorted({key for key, _, _ in slices}))
+    check_streamable(name, builder)
+    check_files(name, builder, sorted({key for key, _, _ in slices}))
     image = _image_feature(name, info.features)
     if num_classes and not rule and _is_integer(info.features, label):
         rule = _integer_rule(label, num_classes)
@@ -104,7 +108,7 @@ def open_tfds(
 
 def tfds_splits(dataset: str, data_dir: str | None) -> tuple[str, ...]:
     """Returns the split names of prepared TFDS data."""
-    return tuple(_prepared(dataset, data_dir).info.splits)
+    return tuple(open_builder(dataset, data_dir).info.splits)
 
 
 def _converter(
@@ -239,39 +243,3 @@ def _integer_rule(label: str, num_classes: int) -> Rule:
         class_names=tuple(str(i) for i in range(num_classes)),
         label=lambda features: tf.cast(features[label], tf.int64),
     )
-
-
-def _check_files(
-    name: str, builder: tfds.core.DatasetBuilder, splits: list[str]
-) -> None:
-    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
-        raise ValueError(
-            f"dataset: {name} is stored as {builder.info.file_format.value}; "
-            "only tfrecord can be streamed. Prepare it with "
-            f"tfds.builder(..., file_format='tfrecord')."
-        )
-    files = [f for s in splits for f in builder.info.splits[s].filepaths]
-    missing = [file for file in files if not file.exists()]
-    if missing:
-        raise FileNotFoundError(
-            f"dataset: {len(missing)} of the {len(files)} files of {name} are "
-            f"missing, {missing[0]} first. Copy or prepare it again."
-        )
-
-
-def _prepared(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    if not NAME.fullmatch(dataset):
-        raise ValueError(
-            f'dataset: "{dataset}" is neither a folder or CSV file nor a TFDS '
-            "name. Legal: name[/config][:version], for example cifar10:3.0.2."
-        )
-    data_dir = os.path.expanduser(data_dir) if data_dir else None
-    if data_dir and not os.path.isdir(data_dir):
-        raise FileNotFoundError(f'data_dir: there is no folder "{data_dir}".')
-    try:
-        # Reads only what lies on disk: no code of the dataset, no network.
-        return tfds.core.read_only_builder.builder_from_files(
-            dataset, data_dir=data_dir
-        )
-    except tfds.core.DatasetNotFoundError:
-        raise not_prepared(dataset, data_dir) from None

@@ -1,6 +1,6 @@
 """Does a process that works for long grow?  Memory and open files, sampled.
 
-    python tests/soak/long_run.py --minutes 30 --out /tmp/long_run
+    python tests/soak/long_run.py --minutes 30 --out runs/long_run
 
 trains by the real command (with evaluations and checkpoints), and beside it
 extracts features again and again in one process, and fine-tunes again and again

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,8 @@ import tensorflow_datasets as tfds
 from bit_keras.benchmarks.detection.boxes import box_area
 from bit_keras.benchmarks.detection.image_size import image_size
 from bit_keras.benchmarks.detection.sets import DetectionSet
-from bit_keras.data.prepared import NAME, not_prepared
 from bit_keras.data.splits import slice_split
+from bit_keras.data.tfds_builder import check_files, open_builder
 
 # Features of `objects` that say that a box is kept only for the evaluation,
 # where it neither helps nor harms: "crowd" of COCO, "difficult" of Pascal VOC.
@@ -39,14 +38,14 @@ def open_objects(name: str, split: str, data_dir: str | None) -> DetectionSet:
         ValueError: For unknown names and splits, and for other features.
         FileNotFoundError: For data that are not prepared.
     """
-    builder = _builder(name, data_dir)
+    builder = open_builder(name, data_dir, "a folder or JSON file", "coco/2017")
     info = builder.info
     config = f"/{info.config_name}" if info.config_name else ""
     name = f"{info.name}{config}:{info.version}"
     objects = _objects(name, info.features)
     lengths = {key: s.shard_lengths for key, s in info.splits.items()}
     slices = slice_split(name, split, lengths)
-    _check_files(name, builder, {key for key, _, _ in slices})
+    check_files(name, builder, sorted({key for key, _, _ in slices}))
     class_names = tuple(objects["label"].names)
     text = json.dumps([name, split, list(class_names), info.as_json])
     return DetectionSet(
@@ -57,36 +56,6 @@ def open_objects(name: str, split: str, data_dir: str | None) -> DetectionSet:
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         read=_reader(builder, split, len(class_names)),
     )
-
-
-def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f'dataset: "{name}" is neither a folder or JSON file nor a TFDS '
-            "name. Legal: name[/config][:version], for example coco/2017."
-        )
-    data_dir = os.path.expanduser(data_dir) if data_dir else None
-    if data_dir and not os.path.isdir(data_dir):
-        raise FileNotFoundError(f'data_dir: there is no folder "{data_dir}".')
-    try:
-        # Reads only what lies on disk: no code of the dataset, no network.
-        return tfds.core.read_only_builder.builder_from_files(
-            name, data_dir=data_dir
-        )
-    except tfds.core.DatasetNotFoundError:
-        raise not_prepared(name, data_dir) from None
-
-
-def _check_files(
-    name: str, builder: tfds.core.DatasetBuilder, splits: set[str]
-) -> None:
-    files = [f for s in splits for f in builder.info.splits[s].filepaths]
-    missing = sorted(str(file) for file in files if not file.exists())
-    if missing:
-        raise FileNotFoundError(
-            f"dataset: {len(missing)} of the {len(files)} files of {name} are "
-            f"missing, {missing[0]} first. Copy or prepare it again."
-        )
 
 
 def _objects(name: str, features: tfds.features.FeaturesDict) -> dict[str, Any]:

@@ -1,8 +1,48 @@
-"""Arguments that are lists, and numbers that must be at least 1."""
+"""What the commands of `speed` ask for, and how it is read."""
 
-from collections.abc import Iterable
+import argparse
+from collections.abc import Iterable, Sequence
 
 from bit_keras.recipe import did_you_mean, parse_value
+
+
+def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
+    """Returns the parser of a command, with `--json`, which all have.
+
+    Args:
+        name: What is typed after `speed`.
+        doc: What the command does.
+
+    Example:
+
+    >>> parser("data", "Loads.").parse_args(["--json", "out.json"]).json
+    'out.json'
+    """
+    made = argparse.ArgumentParser(
+        prog=f"python -m bit_keras.benchmarks speed {name}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--json", metavar="FILE", help="write all figures there, too"
+    )
+    return made
+
+
+def add_network(
+    parser: argparse.ArgumentParser, precisions: Sequence[str]
+) -> None:
+    """Adds the arguments that say which network works on what.
+
+    Args:
+        parser: Gets `model`, `resolution`, `batch_size` and `precision`.
+        precisions: The legal ones; the first is the default.
+    """
+    add = parser.add_argument
+    add("--model", default="bit_r50x1", help="default: %(default)s")
+    add("--resolution", type=int, default=224, help="default: %(default)s")
+    add("--batch-size", type=int, default=8, help="default: %(default)s")
+    add("--precision", choices=precisions, default=precisions[0])
 
 
 def words(option: str, text: str, known: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ processes as we have threads.  They run in turns; every ratio is the median over
 the rounds, once of speed and once of processor time alone.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import importlib.util
@@ -19,6 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.pipelines import Cost, PipelineProcess
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.recipes import hyperrule
@@ -79,11 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Arguments without the program's name; None: of this process.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m bit_keras.benchmarks speed data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("data", __doc__)
     add = parser.add_argument
     add(
         "--images",
@@ -93,7 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add("--size", default="500x375", help="WIDTHxHEIGHT; default 500x375")
     add("--repeats", type=int, default=5, help="rounds; default 5")
-    add("--json", metavar="FILE", help="write the figures there, too")
     args = parser.parse_args(argv)
     size = re.fullmatch(r"(\d+)x(\d+)", args.size)
     if not size:

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from bit_keras import models
+from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.arguments import at_least_1, numbers, words
 from bit_keras.benchmarks.speed.bit_shapes import bit_shapes
 from bit_keras.benchmarks.speed.contest import Result, contest
@@ -76,11 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bit_keras.benchmarks speed growth",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("growth", __doc__)
     add = parser.add_argument
     several = {"metavar": "N,...", "help": "default: %(default)s"}
     add("--batches", default="1,2,4,8,16", **several)
@@ -96,7 +93,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", choices=PRECISIONS, default="float32")
     add("--modes", default="forward,train", help="default: %(default)s")
     add("--repeats", type=int, default=5, help="rounds; default: %(default)s")
-    add("--json", metavar="FILE", help="write all figures there, too")
     return parser
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from bit_keras import models
-from bit_keras.benchmarks.speed import step_memory
+from bit_keras.benchmarks.speed import arguments, step_memory
 from bit_keras.benchmarks.speed.arguments import at_least_1, numbers, words
 from bit_keras.benchmarks.speed.contest import ContestantError, Worker
 from bit_keras.benchmarks.speed.contestants import (
@@ -98,11 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bit_keras.benchmarks speed memory",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("memory", __doc__)
     add = parser.add_argument
     add(
         "--models",
@@ -127,7 +123,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GB",
         help="0: compute all; default: %(default)s",
     )
-    add("--json", metavar="FILE", help="write all figures there, too")
     return parser
 
 

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.arguments import at_least_1, words
 from bit_keras.benchmarks.speed.bit_shapes import Shapes, bit_shapes
 from bit_keras.benchmarks.speed.contest import Result, contest
@@ -93,16 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bit_keras.benchmarks speed model",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("model", __doc__)
+    arguments.add_network(parser, PRECISIONS)
     add = parser.add_argument
-    add("--model", default="bit_r50x1", help="default: %(default)s")
-    add("--resolution", type=int, default=224, help="default: %(default)s")
-    add("--batch-size", type=int, default=8, help="default: %(default)s")
-    add("--precision", choices=PRECISIONS, default="float32")
     add("--modes", default="forward,train", help="default: %(default)s")
     add(
         "--contestants",
@@ -111,7 +105,6 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of {', '.join(CONTESTANTS)}; default: all",
     )
     add("--repeats", type=int, default=9, help="rounds; default: %(default)s")
-    add("--json", metavar="FILE", help="write all figures there, too")
     return parser
 
 

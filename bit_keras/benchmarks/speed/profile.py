@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.bit_shapes import Shapes, bit_shapes
 from bit_keras.benchmarks.speed.contestants import (
     MATMUL,
@@ -115,18 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bit_keras.benchmarks speed profile",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("profile", __doc__)
+    arguments.add_network(parser, PRECISIONS)
     add = parser.add_argument
-    add("--model", default="bit_r50x1", help="default: %(default)s")
-    add("--resolution", type=int, default=224, help="default: %(default)s")
-    add("--batch-size", type=int, default=8, help="default: %(default)s")
-    add("--precision", default=PRECISIONS[0], choices=PRECISIONS)
     add("--steps", type=int, default=3, help="to time; default: %(default)s")
-    add("--json", metavar="FILE", help="write the figures there, too")
     return parser
 
 

@@ -5,7 +5,6 @@ is a median.  For the training command the clock stops when the first step is
 in metrics.jsonl.
 """
 
-import argparse
 import json
 import re
 import statistics
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bit_keras.benchmarks.robustness.command import KINDS
+from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.progress import duration
 from bit_keras.workdir import write_atomic
@@ -46,15 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Arguments without the program's name; None: of this process.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m bit_keras.benchmarks speed startup",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("startup", __doc__)
     add = parser.add_argument
     add("--repeats", type=int, default=5, help="rounds; default 5")
     add("--no-train", action="store_true", help="--help and errors alone")
-    add("--json", metavar="FILE", help="write the figures there, too")
     args = parser.parse_args(argv)
     if args.repeats < 1:
         parser.error(f"--repeats is 1 or more; got {args.repeats}.")
