@@ -1,6 +1,6 @@
 """Preempts one training run again and again, at moments drawn from a seed.
 
-    python tests/soak/preemption.py --times 50 --out /tmp/preemption
+    python tests/soak/preemption.py --times 50 --out runs/preemption
 
 trains a small network by the real command under deterministic operations, once
 whole and once interrupted and resumed as often as asked, and compares weights
