@@ -102,7 +102,7 @@ def test_killed_runs_resume_to_the_same_bits(whole, tmp_path, preemption):
     assert preemption.differences(whole, tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_signals_at_random_moments_save_and_resume_to_the_same_bits(
     whole, tmp_path, preemption
 ):
@@ -137,7 +137,9 @@ sys.exit(train.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(
-    "args", [(), ("--micro-batch=4",)], ids=["plain", "micro-batches"]
+    "args",
+    [(), pytest.param(("--micro-batch=4",), marks=pytest.mark.soak)],
+    ids=["plain", "micro-batches"],
 )
 def test_two_devices_give_the_weights_of_one(tmp_path, args):
     # Few steps at a low rate: rounding, not chaos, is what may differ.

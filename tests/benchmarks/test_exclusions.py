@@ -323,7 +323,7 @@ def run_vtab(monkeypatch, tmp_path):
                 "--set=schedule.steps=2",
                 "--seeds=1",
             ),
-            marks=pytest.mark.slow,
+            marks=pytest.mark.soak,
         ),
     ],
     ids=["linear", "hyperrule", "lightweight"],

@@ -293,7 +293,7 @@ assert moved > 0.01 and apart < 0.25 * moved
 """
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_devices_take_the_steps_of_one():
     """Nearly: each divides by the objects of its own half of the batch."""
     done = subprocess.run(
@@ -318,7 +318,7 @@ def test_training_that_diverges_stops_and_says_so(tmp_path):
     assert not (tmp_path / train.WEIGHTS).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_few_hundred_steps_find_most_rectangles(tmp_path):
     """The whole road learns: AP50 from nothing to above a half."""
     recipe = dataclasses.replace(TINY, size=64, batch_size=8)

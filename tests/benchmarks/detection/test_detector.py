@@ -276,7 +276,7 @@ def test_suppression_is_greedy_and_of_each_class_by_itself():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_one_step_of_the_full_recipe_at_128_pixels():
     """R101x3 itself: all its weights move, and the loss is finite."""
     recipe = coco_retinanet.scale_batch(coco_retinanet.recipe(), 1)

@@ -181,7 +181,10 @@ def wait_for_training(process, out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["loky", "dask", "ray"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("loky", marks=pytest.mark.soak), "dask", "ray"],
+)
 def test_a_killed_worker_costs_no_row_and_doubles_none(kind, tmp_path, request):
     more = ("--engine", kind, "--jobs", "2")
     if kind != "loky":
