@@ -19,6 +19,7 @@ from bit_keras.benchmarks.detection.squares import (
     square,
 )
 from bit_keras.data.batches import BadImages
+from bit_keras.data.sources import count_from
 
 # Range of the longer side, as a multiple of the square's. The paper says
 # "scale jitter" without a range (appendix E); this is that of RetinaNet with a
@@ -78,7 +79,7 @@ def train_batches(
         return _train_example(_decoded(example, bad), size, max_boxes, key)
 
     stream = detection_set.stream(seed, start * batch_size, _SHUFFLE)
-    positions = tf.data.Dataset.counter(start * batch_size, dtype=tf.int64)
+    positions = count_from(start * batch_size)
     return (
         tf.data.Dataset.zip(stream, positions)
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

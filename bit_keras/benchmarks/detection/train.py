@@ -20,6 +20,7 @@ from bit_keras.failures import explained, saving
 from bit_keras.optimizer import BiTSGD
 from bit_keras.progress import Progress
 from bit_keras.recipes.coco_retinanet import Durations, RetinaNet
+from bit_keras.saves import Saves
 from bit_keras.schedules import StepSchedule
 from bit_keras.stops import Interrupted, NotFiniteError
 
@@ -64,8 +65,8 @@ def train(
         _load(detector, final)
         return
     state = _State(detector, recipe, schedule, folder)
-    if state.step:
-        say(f"Resuming at step {state.step} from {folder}")
+    if saved := state.saves.restore(say):
+        say(f"Resuming at step {state.step} from {saved}")
     if state.step < schedule.steps:
         _fit(state, images, recipe, seed)
     _save(detector, final)
@@ -114,16 +115,13 @@ class _State:
             )
             compile_losses(detector, recipe, self.optimizer)
             self.optimizer.build(detector.trainable_variables)
-            self.checkpoint = tf.train.Checkpoint(
-                model=_by_path(detector.variables),
-                optimizer=_by_path(self.optimizer.variables),
+            self.saves = Saves(
+                folder / "checkpoints",
+                self.optimizer.iterations.value,
+                detector.variables,
+                self.optimizer.variables,
+                keep=1,
             )
-        self.manager = tf.train.CheckpointManager(
-            self.checkpoint, str(folder / "checkpoints"), max_to_keep=1
-        )
-        if self.manager.latest_checkpoint:
-            restored = self.checkpoint.restore(self.manager.latest_checkpoint)
-            restored.assert_consumed()
 
     @property
     def step(self) -> int:
@@ -137,12 +135,11 @@ class _State:
         ]
         if not tf.reduce_all(finite):
             raise self.diverged()
-        with saving(Path(self.manager.directory)):
-            self.manager.save(checkpoint_number=self.step)
+        self.saves.save()
 
     def diverged(self) -> NotFiniteError:
         """Returns the error to raise."""
-        saved = self.manager.latest_checkpoint
+        saved = self.saves.latest
         rate = float(self.rate(self.step - 1))
         return NotFiniteError(
             f"Training diverged at step {self.step}: the loss or the weights "
@@ -151,10 +148,6 @@ class _State:
             "learning_rate=...) or lengthen the warm-up (--set "
             "warmup_epochs=...)."
         )
-
-
-def _by_path(variables: list) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(**{v.path: v.value for v in variables})
 
 
 def _fit(
