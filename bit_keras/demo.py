@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.quiet import quiet
-from bit_keras.workdir import write_atomic
 
 # Upstream: 16 generated shapes.  The schedule is BiT-S's, scaled to 900 steps;
 # batch 128 scales its learning rate to 0.015, a tiny network takes ten times

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from bit_keras.atomic_writes import writing
 from bit_keras.data.batches import BadImages
-from bit_keras.workdir import writing
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from bit_keras import checkpoints, graphs, network, optimizer
+from bit_keras.atomic_writes import write_atomic, writing
 from bit_keras.data.batches import BadImages, train_batches
 from bit_keras.data.sources import Source
 from bit_keras.distribution import distribute, has_remote_hosts
@@ -24,7 +25,7 @@ from bit_keras.saves import Saves
 from bit_keras.steps import Steps
 from bit_keras.stops import Interrupted, NotFiniteError
 from bit_keras.team import Team
-from bit_keras.workdir import Workdir, weights_name, write_atomic, writing
+from bit_keras.workdir import Workdir, weights_name
 
 # A call of the compiled loop should last about this long, in seconds: short
 # enough to answer a signal and move the progress bar.

@@ -10,7 +10,6 @@ weights-*.npz   weights after the steps of `run.keep_weights_at`
 result.json     written last: the run has finished
 """
 
-import contextlib
 import dataclasses
 import fcntl
 import json
@@ -19,12 +18,12 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bit_keras import recipe as recipe_lib
+from bit_keras.atomic_writes import write_atomic, writing
 from bit_keras.recipe import Recipe
 
 _FILES = (
@@ -78,30 +77,6 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-@contextlib.contextmanager
-def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Turns an OSError of its body into one line that names the file.
-
-    Raises:
-        OSError: Of the same class.
-
-    Example:
-
-    >>> with writing("a.txt"):
-    ...     raise OSError(28, "No space left on device")
-    Traceback (most recent call last):
-    OSError: Cannot write a.txt: No space left on device. What was saved ...
-    """
-    try:
-        yield
-    except OSError as error:
-        raise type(error)(
-            f"Cannot write {path}: {error.strerror or error}. What was saved "
-            "before is intact: make room or repair the disk, and the same "
-            "command goes on from there."
-        ) from None
-
-
 def check_writable(path: str | os.PathLike) -> None:
     """Raises an error unless a run could be written to `path`.
 
@@ -145,28 +120,6 @@ def _unwritable(path: str | os.PathLike, reason: str | None) -> str:
         f"--workdir {path} cannot be written ({reason}). Choose another "
         "directory."
     )
-
-
-def write_atomic(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file so that a reader sees all of it or none.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp(), "a.txt")
-    >>> write_atomic(path, "hello")
-    >>> path.read_text()
-    'hello'
-    """
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    with writing(path):
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 class Workdir:

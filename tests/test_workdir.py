@@ -1,13 +1,11 @@
-"""The run directory: atomic files, claims, the lock, rows."""
+"""The run directory: claims, the lock, rows."""
 
 import dataclasses
-import errno
 import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +16,6 @@ from bit_keras.workdir import (
     command,
     summary,
     versions,
-    write_atomic,
 )
 
 RECIPE = Recipe("test", data=Data("digits"))
@@ -31,55 +28,6 @@ FACTS = {
 def with_fingerprint(value: str) -> dict:
     train = {"fingerprint": value, "num_examples": 9}
     return {**FACTS, "data": {"train": train, "eval": None}}
-
-
-def test_write_atomic_replaces(tmp_path):
-    path = tmp_path / "a.txt"
-    write_atomic(path, "ä 1\n")
-    write_atomic(path, "2\n")
-    assert path.read_text() == "2\n"
-    assert os.listdir(tmp_path) == ["a.txt"]
-
-
-def test_write_atomic_leaves_the_old_file_when_interrupted(
-    tmp_path, monkeypatch
-):
-    path = tmp_path / "a.txt"
-    write_atomic(path, "old")
-
-    def killed(source, target):
-        # All of the new text is there before the old one goes.
-        assert Path(source).read_text() == "new"
-        assert os.path.dirname(source) == os.path.dirname(target)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomic(path, "new")
-    monkeypatch.undo()
-    assert path.read_text() == "old"
-    write_atomic(path, "new")
-    assert path.read_text() == "new"
-
-
-def full(*args):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_write_atomic_on_a_full_disk(tmp_path, monkeypatch):
-    path = tmp_path / "a.txt"
-    write_atomic(path, "old")
-    # Where a full disk may show: os.fsync comes after all was written.
-    for place in ("fsync", "replace"):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, place, full)
-            with pytest.raises(OSError) as caught:
-                write_atomic(path, "new")
-        message = str(caught.value)
-        assert message.startswith(f"Cannot write {path}: No space left on dev")
-        assert "make room" in message and "\n" not in message
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_what_a_dead_process_was_writing_is_removed(tmp_path):

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bit_keras import json_files
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.row import config_hash
 from bit_keras.checkpoint_report import first_names
 from bit_keras.recipe import did_you_mean
-from bit_keras.workdir import write_atomic
 
 FILE_NAME = "duplicates.json"
 _FORMAT, _VERSION = "bit_keras duplicates", 1

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bit_keras.workdir import write_atomic
+from bit_keras.atomic_writes import write_atomic
 
 # Part of every key: files of another format are never looked at.
 _FORMAT = 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import bit_keras
 from bit_keras import checkpoints, models, workdir
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.export import archive, card, manifest, saved_model, verification
 from bit_keras.export.folding import fold
 from bit_keras.export.options import Options, check
@@ -156,13 +157,11 @@ def _write_papers(
 ) -> None:
     """Writes labels.txt, model.json and README.md."""
     if loaded.model.num_classes:
-        workdir.write_atomic(
-            folder / "labels.txt", "\n".join(_labels(loaded)) + "\n"
-        )
+        write_atomic(folder / "labels.txt", "\n".join(_labels(loaded)) + "\n")
     facts = manifest.Manifest(**_facts(loaded, options, name))
     files = manifest.files(folder)
     text = card.readme(facts, files, (loaded.run or {}).get("command"))
-    workdir.write_atomic(folder / "README.md", text)
+    write_atomic(folder / "README.md", text)
     manifest.write(folder, facts)
 
 

@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.export import archive, manifest
 from bit_keras.recipe import did_you_mean
-from bit_keras.workdir import write_atomic
 
 # What the full handles begin with.
 HUB = "https://tfhub.dev/google/"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bit_keras import json_files, models
-from bit_keras.workdir import write_atomic
+from bit_keras.atomic_writes import write_atomic
 
 FILE = "model.json"
 FORMAT = 1

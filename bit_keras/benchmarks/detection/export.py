@@ -8,9 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.detection.detector import detect
 from bit_keras.benchmarks.detection.squares import fitting_scale, square
-from bit_keras.workdir import write_atomic
 
 LABELS = "labels.txt"
 # Says which training this is of.

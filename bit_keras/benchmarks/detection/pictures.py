@@ -8,10 +8,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from bit_keras.atomic_writes import writing
 from bit_keras.benchmarks.detection.sets import DetectionSet
 from bit_keras.benchmarks.drawing.palette import assign
 from bit_keras.data.preprocess import decode
-from bit_keras.workdir import writing
 
 # Images on a sheet, in a line of it, and pixels of the longer side of each.
 IMAGES, _COLUMNS, _SIDE = 6, 3, 320

@@ -18,11 +18,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.pipelines import Cost, PipelineProcess
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.recipes import hyperrule
-from bit_keras.workdir import write_atomic
 
 _HERE = "bit_keras.benchmarks.speed"
 _BATCH_SIZE = 64

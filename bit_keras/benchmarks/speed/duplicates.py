@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.duplicates.hash_search import search
 from bit_keras.benchmarks.speed import process_memory
 from bit_keras.benchmarks.speed.table import table
-from bit_keras.workdir import write_atomic
 
 # Most GiB in memory with a million targets.
 GOAL_GIB = 2.0

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import process_memory
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.quiet import quiet
-from bit_keras.workdir import write_atomic
 
 # Goals, as limits on the figures of the same name.
 _GOALS = {

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.benchmarks.subsets import nested_order
-from bit_keras.workdir import write_atomic
 
 # Least ratio of the seconds of both at full size.
 GOAL = 10.0

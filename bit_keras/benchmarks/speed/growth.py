@@ -18,6 +18,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from bit_keras import models
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.arguments import at_least_1, numbers, words
 from bit_keras.benchmarks.speed.bit_shapes import bit_shapes
@@ -29,7 +30,6 @@ from bit_keras.benchmarks.speed.contestants import (
     Task,
 )
 from bit_keras.benchmarks.speed.table import table
-from bit_keras.workdir import write_atomic
 
 # A larger batch that gains less than this share per image gains nothing.
 _GAIN = 0.05

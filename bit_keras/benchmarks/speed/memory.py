@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from bit_keras import models
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import arguments, step_memory
 from bit_keras.benchmarks.speed.arguments import at_least_1, numbers, words
 from bit_keras.benchmarks.speed.contest import ContestantError, Worker
@@ -22,7 +23,6 @@ from bit_keras.benchmarks.speed.contestants import (
 )
 from bit_keras.benchmarks.speed.step_memory import Step
 from bit_keras.benchmarks.speed.table import table
-from bit_keras.workdir import write_atomic
 
 # Sizes of accelerators, in GB (10**9 bytes), and what of it a step cannot have:
 # the driver, the libraries' code and workspaces, gaps between tensors.

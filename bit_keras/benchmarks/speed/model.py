@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.arguments import at_least_1, words
 from bit_keras.benchmarks.speed.bit_shapes import Shapes, bit_shapes
@@ -33,7 +34,6 @@ from bit_keras.benchmarks.speed.standings import (
     verdicts,
 )
 from bit_keras.benchmarks.speed.table import table
-from bit_keras.workdir import write_atomic
 
 _HEADERS = (
     "images/s",

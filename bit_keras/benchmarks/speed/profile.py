@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.bit_shapes import Shapes, bit_shapes
 from bit_keras.benchmarks.speed.contestants import (
@@ -29,7 +30,6 @@ from bit_keras.benchmarks.speed.contestants import (
     matmul_side,
 )
 from bit_keras.benchmarks.speed.table import table
-from bit_keras.workdir import write_atomic
 
 FORWARD, INPUT_GRADIENT, FILTER_GRADIENT = (
     "convolutions, forward",

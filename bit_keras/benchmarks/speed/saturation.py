@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.progress import Progress
-from bit_keras.workdir import write_atomic
 
 # Goals at full size: the least ratio, and the most seconds.
 GOALS = {

@@ -15,11 +15,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.robustness.command import KINDS
 from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.table import table
 from bit_keras.progress import duration
-from bit_keras.workdir import write_atomic
 
 _BARE = "bare interpreter"
 _HELP_GOAL = 0.3

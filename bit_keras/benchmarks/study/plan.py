@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.study import state as states
 from bit_keras.benchmarks.study.settings import Study, write_recipe
 from bit_keras.recipe import Recipe
-from bit_keras.workdir import weights_name, write_atomic
+from bit_keras.workdir import weights_name
 
 FILE = "plan.json"
 # The first half, in which TensorFlow compiles, does not count.

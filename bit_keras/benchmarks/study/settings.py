@@ -17,11 +17,11 @@ from typing import Any
 
 from bit_keras import json_files
 from bit_keras import recipe as recipe_lib
+from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks import selection, tasks_file
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.field_values import check_value
 from bit_keras.recipe import Recipe
-from bit_keras.workdir import write_atomic
 
 FILE, TASKS = "study.json", "tasks.json"
 

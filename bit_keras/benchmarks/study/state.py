@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from bit_keras.workdir import write_atomic
+from bit_keras.atomic_writes import write_atomic
 
 LOG = "log.txt"
 _FILE = "state.json"
