@@ -12,6 +12,7 @@ from bit_keras.benchmarks.study.settings import Settings, Study
 from bit_keras.checks import check as check_recipe
 from bit_keras.recipes import study as grids
 
+_GRID = "mini"
 _ACTIONS = {
     "plan": "what the jobs will cost, measured by short rehearsals",
     "run": "runs all jobs that are not done; the same command resumes",
@@ -43,19 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
+    # What is not said is as it was, in a study that is there.
     add = parser.add_argument
     add(
         "--grid",
-        default="mini",
         help=f"{', '.join(grids.GRIDS)}, or your.module:function; default mini",
     )
     selection.add_tasks(parser)
     selection.add_tasks_file(parser)
-    add("--shots", default="1,5,10,25", help="images per class; 1,5,10,25")
-    add("--seeds", type=int, default=3, help="draws of those; default 3")
+    add("--shots", help="images per class; default 1,5,10,25")
+    add("--seeds", type=int, help="draws of those; default 3")
     add(
         "--layers",
         action="store_true",
+        default=None,
         help="probe the last checkpoint of each job at all its layers",
     )
 
@@ -85,9 +87,11 @@ def check(args: argparse.Namespace) -> None:
     if args.action in ("status", "report"):
         Study(args.out).names()
         return
-    own = selection.read_tasks_file(args.tasks_file)
+    study = Study(args.out)
+    own = selection.read_tasks_file(args.tasks_file or study.tasks_path)
     selection.wanted(args.tasks, own or "fewshot", own)
-    selection.numbers("--shots", args.shots)
+    if args.shots is not None:
+        selection.numbers("--shots", args.shots)
     for option in ("seeds", "threads"):
         value = getattr(args, option)
         if value is not None and value < 1:
@@ -97,8 +101,9 @@ def check(args: argparse.Namespace) -> None:
             f'--data-dir: there is no folder "{args.data_dir}".'
         )
     engine.check(args.engine, args.address, args.jobs)
-    for recipe in grids.load(args.grid):
-        check_recipe(recipe)
+    if args.grid or not study.exists:
+        for recipe in grids.load(args.grid or _GRID):
+            check_recipe(recipe)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,18 +131,16 @@ def run(args: argparse.Namespace) -> int:
 def _plan_or_run(args: argparse.Namespace, study: Study) -> int:
     from bit_keras.benchmarks.study import drive
 
-    settings = Settings(
-        grid=args.grid,
-        tasks=args.tasks,
-        shots=selection.numbers("--shots", args.shots),
-        seeds=args.seeds,
-        layers=args.layers,
+    data_dir = args.data_dir or (study.data_dir if study.exists else None)
+    tasks_path = args.tasks_file or study.tasks_path
+    own = selection.read_tasks_file(tasks_path)
+    settings, grid = _asked(args, study)
+    # Misspelt or missing tasks, before anything is written.
+    selection.choose(
+        settings.tasks, own or "fewshot", own, data_dir, lambda message: None
     )
-    grid = tuple(_placed(r, args.data_dir) for r in grids.load(args.grid))
     selection.make_out(args)
-    study.create(settings, grid, args.tasks_file)
-    # Misspelt or missing tasks, before the first training.
-    study.tasks(args.data_dir)
+    study.create(settings, [_placed(r, data_dir) for r in grid], tasks_path)
     threads = args.threads or engine.threads(args.engine, args.jobs)
     with engine.connect(args.engine, args.address, args.jobs) as workers:
         if args.action == "run":
@@ -147,6 +150,25 @@ def _plan_or_run(args: argparse.Namespace, study: Study) -> int:
     for line in failed:
         say(f"error: {line}")
     return 1 if failed else 0
+
+
+def _asked(
+    args: argparse.Namespace, study: Study
+) -> tuple[Settings, grids.Grid]:
+    """Returns what is asked for; what is not said is as it was."""
+    old = study.settings if study.exists else Settings(grid=_GRID)
+    said = {
+        "grid": args.grid,
+        "tasks": args.tasks,
+        "shots": args.shots and selection.numbers("--shots", args.shots),
+        "seeds": args.seeds,
+        "layers": args.layers,
+    }
+    said = {name: value for name, value in said.items() if value is not None}
+    settings = dataclasses.replace(old, **said)
+    if study.exists and args.grid is None:
+        return settings, tuple(map(study.recipe, study.names()))
+    return settings, grids.load(settings.grid)
 
 
 def _placed(recipe: grids.Recipe, data_dir: str | None) -> grids.Recipe:

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class Study:
     def create(
         self,
         settings: Settings,
-        grid: tuple[Recipe, ...],
+        grid: Sequence[Recipe],
         tasks_path: str | None = None,
     ) -> None:
         """Writes the study, or checks that it is the one that is there.
@@ -93,7 +94,7 @@ class Study:
         )
         path = self.path / FILE
         names = tuple(recipe.name for recipe in grid)
-        if path.exists():
+        if self.exists:
             self._check_same(settings, grid, own)
             names = tuple(dict.fromkeys([*self.names(), *names]))
         for recipe in grid:
@@ -104,7 +105,7 @@ class Study:
         write_atomic(path, json.dumps(content, indent=1) + "\n")
 
     def _check_same(
-        self, settings: Settings, grid: tuple[Recipe, ...], own: str
+        self, settings: Settings, grid: Sequence[Recipe], own: str
     ) -> None:
         old, new = vars(self.settings), vars(settings)
         differ = [
@@ -138,6 +139,22 @@ class Study:
             ) from None
 
     @property
+    def exists(self) -> bool:
+        """Whether the folder holds a study."""
+        return (self.path / FILE).exists()
+
+    @property
+    def data_dir(self) -> str | None:
+        """Where the data of its jobs are; None: TFDS's default."""
+        return self.recipe(self.names()[0]).data.data_dir
+
+    @property
+    def tasks_path(self) -> str | None:
+        """The user's tasks; None if there are none."""
+        path = self.path / TASKS
+        return str(path) if path.exists() else None
+
+    @property
     def settings(self) -> Settings:
         """What all jobs share."""
         content = self._read()
@@ -158,10 +175,13 @@ class Study:
 
     def tasks(self, data_dir: str | None) -> tuple[Task, ...]:
         """Returns the downstream tasks whose data are there."""
-        path, named = self.path / TASKS, self.settings.tasks
-        own = tasks_file.from_json(path) if path.exists() else ()
+        own = tasks_file.from_json(self.tasks_path) if self.tasks_path else ()
         return selection.choose(
-            named, own or "fewshot", own, data_dir, lambda message: None
+            self.settings.tasks,
+            own or "fewshot",
+            own,
+            data_dir,
+            lambda message: None,
         )
 
 

@@ -72,6 +72,39 @@ def test_a_study_is_made_before_its_first_job(tasks, tmp_path, monkeypatch):
     assert study.recipe(names[0]).data.data_dir == str(tmp_path)
 
 
+def test_what_is_not_said_is_as_it_was(tasks, tmp_path, monkeypatch):
+    from bit_keras.benchmarks.study import drive
+
+    monkeypatch.setattr(drive, "run", lambda *arguments: 0)
+    out = ("--out", str(tmp_path / "out"))
+    said = (
+        *("--grid", "micro", "--tasks-file", tasks, "--shots", "1"),
+        *("--seeds", "2", "--layers", "--data-dir", str(tmp_path)),
+    )
+    command.run(parse("run", *said, *out))
+    files = sorted((tmp_path / "out").rglob("*.json"))
+    before = [path.read_text() for path in files]
+    args = parse("run", *out)
+    command.check(args)
+    assert command.run(args) == 0
+    assert sorted((tmp_path / "out").rglob("*.json")) == files
+    assert [path.read_text() for path in files] == before
+    # What is said otherwise is refused.
+    with pytest.raises(ValueError, match=r"shots: \(1,\) there, \(5,\) here"):
+        command.run(parse("run", "--shots", "5", *out))
+
+
+def test_without_its_tasks_no_study_begins(tmp_path):
+    args = parse(
+        *("run", "--grid", "micro", "--data-dir", str(tmp_path)),
+        *("--out", str(tmp_path / "out")),
+    )
+    command.check(args)
+    with pytest.raises(FileNotFoundError, match="none of the tasks"):
+        command.run(args)
+    assert not (tmp_path / "out").exists()
+
+
 def test_status_is_printed(tasks, tmp_path, monkeypatch, capsys):
     from bit_keras.benchmarks.study import drive
 
