@@ -11,12 +11,17 @@ from bit_keras.data.batches import BadImages
 
 
 @contextlib.contextmanager
-def explained(bad: BadImages) -> Iterator[None]:
+def explained(
+    bad: BadImages,
+    memory: str = "Use --micro-batch (exact), --remat or --precision "
+    "mixed_bfloat16.",
+) -> Iterator[None]:
     """Turns what TensorFlow raises in its body into one readable ValueError.
 
     Args:
         bad: Images that could not be read in the body; under its policy
             "error", the first one is the error.
+        memory: What helps where memory is too small, for the message.
 
     Raises:
         ValueError: Instead of a `tf.errors.OpError`, or for a bad image.
@@ -33,7 +38,7 @@ def explained(bad: BadImages) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         bad.raise_if_any()
-        raise ValueError(_reason(error)) from error
+        raise ValueError(_reason(error, memory)) from error
     bad.raise_if_any()
 
 
@@ -65,15 +70,12 @@ def saving(path: Path) -> Iterator[None]:
             raise OSError(first.split("; ")[-1]) from error
 
 
-def _reason(error: tf.errors.OpError) -> str:
+def _reason(error: tf.errors.OpError, memory: str) -> str:
     # Around it: a headline, the Python stack of each node, node names.
     noise = ("Graph execution error", "Detected at", "File ", "[[", "<stack")
     lines = [line.strip() for line in str(error.message).splitlines()]
     lines = [line for line in lines if line and not line.startswith(noise)]
     reason = lines[0].split("}} ")[-1] if lines else "no reason given"
     if isinstance(error, tf.errors.ResourceExhaustedError):
-        return (
-            f"Out of memory: {reason}. Use --micro-batch (exact), --remat or "
-            "--precision mixed_bfloat16."
-        )
+        return f"Out of memory: {reason}. {memory}"
     return f"{type(error).__name__}: {reason}"

@@ -29,6 +29,7 @@ class Saves:
         model: Keras variables of the network.
         optimizer: Keras variables of the optimizer.
         keep: Checkpoints to keep, the last ones.
+        anew: What to do if none can be read, for the message.
 
     Example:
 
@@ -51,6 +52,7 @@ class Saves:
         model: Sequence,
         optimizer: Sequence,
         keep: int,
+        anew: str = "--overwrite trains anew.",
     ) -> None:
         def by_path(variables: Sequence) -> tf.train.Checkpoint:
             return tf.train.Checkpoint(**{v.path: v.value for v in variables})
@@ -58,6 +60,7 @@ class Saves:
         self._folder = folder
         self._step = step
         self._keep = keep
+        self._anew = anew
         # The step whose state is on disk and known to be good.
         self._good: int | None = None
         self._state = tf.train.Checkpoint(
@@ -98,8 +101,7 @@ class Saves:
             tell(f"Checkpoint {self._path(step)} cannot be read ({reason}).")
             steps.pop()
         raise ValueError(
-            f"No checkpoint in {self._folder} can be read. --overwrite trains "
-            "anew."
+            f"No checkpoint in {self._folder} can be read. {self._anew}"
         )
 
     def save(self) -> None:

@@ -117,7 +117,14 @@ def family(recipe: Recipe) -> str:
 def _part(data: Data, percent: int) -> Data:
     if percent == 100:
         return data
-    split = f"{data.train_split}[:{percent}%]"
+    if "[" in data.train_split:
+        raise ValueError(
+            "percents are of whole splits; data.train_split is "
+            f"{data.train_split}."
+        )
+    split = "+".join(
+        f"{part.strip()}[:{percent}%]" for part in data.train_split.split("+")
+    )
     return dataclasses.replace(data, train_split=split)
 
 

@@ -20,6 +20,8 @@ from bit_keras.recipes.coco_retinanet import RetinaNet
 if TYPE_CHECKING:
     from keras_hub.models import RetinaNetObjectDetector
 
+# What helps where memory is too small.
+MEMORY = "Use a smaller --batch-size or --size."
 # arXiv 1708.02002, section 4.1: all new layers of the heads are Gaussian with
 # this standard deviation, and at first an anchor is an object with this
 # probability.

@@ -12,13 +12,11 @@ from bit_keras.benchmarks.detection.average_precision import (
     ground_truth,
     in_image_pixels,
 )
-from bit_keras.benchmarks.detection.detector import detect
+from bit_keras.benchmarks.detection.detector import MEMORY, detect
 from bit_keras.benchmarks.detection.sets import DetectionSet
 from bit_keras.data.batches import BadImages
+from bit_keras.failures import explained
 from bit_keras.progress import Progress
-
-# Images at once: no influence on results.
-_BATCH_SIZE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +41,7 @@ def evaluate(
     images: DetectionSet,
     size: int,
     say: Callable[[str], None],
+    batch_size: int = 8,
 ) -> Evaluation:
     """Finds the objects of every image, and compares them with the true ones.
 
@@ -51,12 +50,14 @@ def evaluate(
         images: To evaluate on; each counts once.
         size: Side of the square images it takes, in pixels.
         say: Is given the images that cannot be read.
+        batch_size: Images at once: no influence on results.
 
     Returns:
         An `Evaluation`; boxes are in pixels of the original images.
 
     Raises:
-        ValueError: If no image can be read.
+        ValueError: If no image can be read, memory is too small, or another
+            error of TensorFlow.
     """
 
     @tf.function(autograph=False)
@@ -67,16 +68,17 @@ def evaluate(
     truth, found = [], []
     progress = Progress(images.num_images)
     try:
-        for batch in eval_batches(images, size, _BATCH_SIZE, bad=bad):
-            objects = function(batch["images"])
-            truth += ground_truth(batch)
-            found += in_image_pixels(
-                batch,
-                objects["boxes"].numpy(),
-                objects["scores"].numpy(),
-                objects["classes"].numpy(),
-            )
-            progress.update(len(truth), "evaluating")
+        with explained(bad, MEMORY):
+            for batch in eval_batches(images, size, batch_size, bad=bad):
+                objects = function(batch["images"])
+                truth += ground_truth(batch)
+                found += in_image_pixels(
+                    batch,
+                    objects["boxes"].numpy(),
+                    objects["scores"].numpy(),
+                    objects["classes"].numpy(),
+                )
+                progress.update(len(truth), "evaluating")
     finally:
         progress.close()
     if bad.count:

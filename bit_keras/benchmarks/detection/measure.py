@@ -1,9 +1,10 @@
 """A backbone as the start of a detector, as rows of results."""
 
 import argparse
+import collections
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from bit_keras.benchmarks.detection import (
 )
 from bit_keras.benchmarks.detection.sets import DetectionSet, open_set
 from bit_keras.benchmarks.finetune import Start, open_start
+from bit_keras.data.batches import BadImages
+from bit_keras.failures import explained
 from bit_keras.recipes import coco_retinanet
 from bit_keras.recipes.coco_retinanet import RetinaNet
 
@@ -58,13 +61,22 @@ class Job:
     def settings(self) -> str:
         """What tells this training from others of the same backbone."""
         recipe = self.recipe
+        usual = coco_retinanet.RetinaNet()
+        others = [
+            f", {field.name} {value}"
+            for field in dataclasses.fields(recipe)
+            if field.name not in ("batch_size", "learning_rate", "size")
+            and (value := getattr(recipe, field.name))
+            != getattr(usual, field.name)
+        ]
         return (
             f"{self.schedule.steps} steps of {recipe.batch_size}, rate "
             f"{recipe.learning_rate:.4g}, {recipe.size} pixels"
+            f"{''.join(others)}; {self.train.split} to {self.test.split}"
         )
 
-    def config_hash(self, seed: int) -> str:
-        """Returns the fingerprint of one training."""
+    def config_hash(self, seed: int | None) -> str:
+        """Returns the fingerprint of one training; None: of all its seeds."""
         sets = (self.train, self.test)
         return results.config_hash(
             {
@@ -115,7 +127,7 @@ def run(
         )
     out = Path(args.out)
     file = results.ResultsFile(out / results.FILE_NAME)
-    done = {row.config_hash for row in file.rows()}
+    done = _whole(file.rows())
     # Not overwritten, and known before hours of training.
     if args.export and not _exported(Path(args.export), job.config_hash(0)):
         export.check_new(args.export)
@@ -133,11 +145,19 @@ def run(
         _export(job, out, Path(args.export), say)
 
 
+def _whole(rows: Iterable[results.Row]) -> set[str]:
+    """Returns the trainings of which no row is missing."""
+    found = collections.Counter(row.config_hash for row in rows)
+    wanted = {row.config_hash: row.details["rows"] for row in rows}
+    return {key for key, count in found.items() if count >= wanted[key]}
+
+
 def _counts(job: Job, say: Callable[[str], None]) -> dict[str, boxes.BoxCounts]:
-    found = {
-        "train": boxes.count_boxes(job.train.read(), _MAX_BOXES),
-        "test": boxes.count_boxes(job.test.read()),
-    }
+    with explained(BadImages()):
+        found = {
+            "train": boxes.count_boxes(job.train.read(), _MAX_BOXES),
+            "test": boxes.count_boxes(job.test.read()),
+        }
     for name, counts in found.items():
         say(f"{name}: {counts}")
     return found
@@ -152,13 +172,21 @@ def _measured(
 ) -> list[results.Row]:
     say(f"seed {seed}")
     found = evaluate.evaluate(
-        trained(job, seed, out, say), job.test, job.recipe.size, say
+        trained(job, seed, out, say),
+        job.test,
+        job.recipe.size,
+        say,
+        # What fitted in training fits here.
+        min(8, job.recipe.batch_size),
     )
     name = f"detection-{job.config_hash(seed)}.png"
     content = pictures.sheet(job.test, found.truth, found.found)
     pictures.save(out / name, content)
     details = {
         "settings": job.settings,
+        "training": job.config_hash(None),
+        # Tells a half-written measurement from a whole one.
+        "rows": sum(not math.isnan(v) for v in found.metrics.values()),
         "pictures": name,
         "bad_images": found.bad_images,
         "train_split": job.train.split,
@@ -212,7 +240,7 @@ def _rows(
             model=job.start.name,
             model_sha256=job.start.sha256,
             upstream=job.start.upstream,
-            task=job.test.name.partition(":")[0],
+            task=_task(job.test.name),
             group=None,
             protocol=_PROTOCOL,
             preprocessing=f"train: square {size}, flip, scale {low}-{high}; "
@@ -226,6 +254,11 @@ def _rows(
             details=details,
             config_hash=job.config_hash(seed),
         )
+
+
+def _task(name: str) -> str:
+    """Returns the name of a set, without the version that TFDS gives it."""
+    return name if name.startswith("coco:") else name.partition(":")[0]
 
 
 def _line(seed: int, rows: list[results.Row]) -> str:

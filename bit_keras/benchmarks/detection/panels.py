@@ -17,8 +17,9 @@ with the standard deviation between them.
 annotated boxes below; of each model, the first seed."""
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 _CLASS = "AP50/"
-# Rows that agree here are seeds of one measurement.
-_SAME = ["model", "model_sha256", "protocol", "preprocessing"]
+# Rows that agree here are seeds of one measurement; "training" is what they are
+# of but for the seed.
+_SAME = ["model", "model_sha256", "protocol", "preprocessing", "training"]
 
 
 def panels(
@@ -45,7 +46,12 @@ def panels(
 def _panel(
     task: str, rows: pd.DataFrame, folders: Sequence[str | Path]
 ) -> Panel:
-    by = rows.assign(settings=[d["settings"] for d in rows["details"]])
+    by = rows.assign(
+        **{
+            key: [details[key] for details in rows["details"]]
+            for key in ("settings", "training")
+        }
+    )
     of_classes = by["metric"].str.startswith(_CLASS)
     classes = by[of_classes]
     classes = classes.assign(metric=classes["metric"].str.removeprefix(_CLASS))
@@ -56,17 +62,17 @@ def _panel(
         more = (Table(caption="AP50 (%) of each class", frame=table),)
     return Panel(
         title=f"Detection on {task}",
-        text=_TEXT.format(task=task, dropped=_dropped(rows)),
+        text=_TEXT.format(task=task, dropped=_dropped(by)),
         table=_table(by[~of_classes], _METRICS),
         more=more,
-        images=_pictures(rows, folders),
+        images=_pictures(by, folders),
     )
 
 
 def _table(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Returns one line for each model and setting: means of all seeds."""
     lines = []
-    for _, group in rows.groupby([*_SAME, "settings"], sort=False):
+    for _, group in rows.groupby(_SAME, sort=False):
         first = group.iloc[0]
         line = {
             "model": first["model"],
@@ -89,12 +95,13 @@ def _mean(values: pd.Series) -> str:
 
 def _dropped(rows: pd.DataFrame) -> str:
     """Returns what became of the boxes, as a paragraph."""
-    details = rows["details"].iloc[0]
     parts = [
-        f"{split.capitalize()}: {details[f'{split}_boxes_text']}."
+        f"{details[f'{split}_split']}: {details[f'{split}_boxes_text']}."
+        for details in rows["details"]
         for split in ("train", "test")
         if f"{split}_boxes_text" in details
     ]
+    parts = dict.fromkeys(part[:1].upper() + part[1:] for part in parts)
     return f"{' '.join(parts)}\n\n" if parts else ""
 
 
@@ -104,7 +111,7 @@ def _pictures(
     found, shown = [], set()
     for row in rows.sort_values("seed").itertuples():
         name = row.details.get("pictures")
-        key = (*(getattr(row, c) for c in _SAME), row.details["settings"])
+        key = tuple(getattr(row, column) for column in _SAME)
         if name is None or key in shown:
             continue
         paths = [p for folder in folders for p in Path(folder).rglob(name)]

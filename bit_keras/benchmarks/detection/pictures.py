@@ -44,7 +44,8 @@ def sheet(
     colours = assign(images.class_names)
     tiles = []
     for example in images.read().as_numpy_iterator():
-        name = example["id"].decode("utf-8", "replace")
+        # As `average_precision` names it.
+        name = example["id"].decode("utf-8", "backslashreplace")
         if name in by_id:
             pixels = Image.fromarray(decode(example["image"]).numpy())
             tiles.append(

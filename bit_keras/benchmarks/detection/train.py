@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from bit_keras.benchmarks.detection.augment import train_batches
-from bit_keras.benchmarks.detection.detector import compile_losses
+from bit_keras.benchmarks.detection.detector import MEMORY, compile_losses
 from bit_keras.benchmarks.detection.sets import DetectionSet
 from bit_keras.data.batches import BadImages
 from bit_keras.failures import explained, saving
@@ -121,6 +121,7 @@ class _State:
                 detector.variables,
                 self.optimizer.variables,
                 keep=1,
+                anew="Remove that folder to train anew.",
             )
 
     @property
@@ -168,7 +169,7 @@ def _fit(
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        with explained(bad):
+        with explained(bad, MEMORY):
             state.detector.fit(
                 batches,
                 steps_per_epoch=state.total - state.step,

@@ -28,7 +28,7 @@ _SHARED_GPU = {
 }
 
 
-class ContestantError(Exception):
+class ContestantError(ChildProcessError):
     """A contestant failed; the message is its last error line."""
 
 

@@ -85,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--images",
         type=int,
         default=1024,
-        help=f"per measurement, in batches of {_BATCH_SIZE}; default 1024",
+        help=f"per measurement, in batches of {_BATCH_SIZE}, at least four for "
+        "each core; default 1024",
     )
     add("--size", default="500x375", help="WIDTHxHEIGHT; default 500x375")
     add("--repeats", type=int, default=5, help="rounds; default 5")
@@ -97,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--images is {_BATCH_SIZE} or more, --repeats 1 or more.")
     width, height = map(int, size.groups())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    batches = args.images // _BATCH_SIZE
+    # Several for each core, of which PyTorch's each make whole ones.
+    batches = max(args.images // _BATCH_SIZE, 4 * _cores())
     costs = measure(batches, height, width, args.repeats)
     figures = {
         "size": args.size,

@@ -114,8 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, required=True)
     args = parser.parse_args(argv)
     files = sorted(args.folder.rglob("*.jpg"))
-    # Enough for the workers to be busy to the end.
-    batches = WARM_UP + args.batches + 4 * args.workers
+    # The workers begin together, each with a batch of its own; and there are
+    # enough for them to be busy to the end.
+    warm_up = max(WARM_UP, 2 * args.workers)
+    batches = warm_up + args.batches + 4 * args.workers
 
     def pipeline(cut: Callable[[Image.Image], Image.Image]) -> DataLoader:
         return DataLoader(
@@ -136,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = {
         name: functools.partial(pipeline, cut) for name, cut in cuts.items()
     }
-    return serve(made, args.batches)
+    return serve(made, args.batches, warm_up)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,12 @@ def sweeps(args: argparse.Namespace) -> dict[str, list[Task]]:
 
     batches = numbers("--batches", args.batches)
     resolutions = numbers("--resolutions", args.resolutions)
+    widths = [models.arguments(name).get("width", 1) for name in names]
+    if len(set(widths)) < len(widths):
+        raise ValueError(
+            "--widths: two networks of one width in "
+            f"{', '.join(names)}; name one of each."
+        )
     one, side, batch = names[0], args.resolution, args.batch_size
     return {
         "batch": [task(one, side, size) for size in batches],

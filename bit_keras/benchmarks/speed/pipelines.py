@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 # Batches before the clock starts: by then as many are in work as at its end.
+# Workers that make whole batches, all at once, need more.
 WARM_UP = 4
 
 Pipeline = Callable[[], Iterable]
@@ -91,27 +92,33 @@ class PipelineProcess:
         return json.loads(line)
 
 
-def serve(pipelines: Mapping[str, Pipeline], batches: int) -> int:
+def serve(
+    pipelines: Mapping[str, Pipeline], batches: int, warm_up: int = WARM_UP
+) -> int:
     """Answers until standard input ends; returns an exit code.
 
     Args:
-        pipelines: By name; each starts one, of at least `WARM_UP` + `batches`
+        pipelines: By name; each starts one, of at least `warm_up` + `batches`
             batches.
         batches: To be timed.
+        warm_up: Batches before them.
     """
     print(json.dumps([*pipelines]), flush=True)
     for line in sys.stdin:
-        cost = steady_cost(pipelines[line.strip()], batches)
+        cost = steady_cost(pipelines[line.strip()], batches, warm_up)
         print(json.dumps(dataclasses.asdict(cost)), flush=True)
     return 0
 
 
-def steady_cost(pipeline: Pipeline, batches: int) -> Cost:
+def steady_cost(
+    pipeline: Pipeline, batches: int, warm_up: int = WARM_UP
+) -> Cost:
     """Returns what some batches of a pipeline in full swing take.
 
     Args:
         pipeline: Starts it.
-        batches: To be timed, after `WARM_UP` others.
+        batches: To be timed.
+        warm_up: Batches before them.
 
     Example:
 
@@ -119,7 +126,7 @@ def steady_cost(pipeline: Pipeline, batches: int) -> Cost:
     True
     """
     running = iter(pipeline())
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         next(running)
     began, processor = time.perf_counter(), _processor_seconds()
     for _ in range(batches):

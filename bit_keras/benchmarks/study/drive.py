@@ -130,8 +130,10 @@ def lines(study: Study, workers: int) -> Sequence[str]:
         )
     total = sum(seconds.values())
     longest = sorted(seconds.values(), reverse=True)
+    counted, jobs = len(seconds), len(study.names())
+    number = f"{jobs}" if counted == jobs else f"{counted} of {jobs}"
     table.append(
-        f"{len(study.names())} jobs: {duration(total)} of work, "
+        f"{number} jobs: {duration(total)} of work, "
         f"{duration(plan.makespan(longest, workers))} with {workers} at a time"
     )
     return table

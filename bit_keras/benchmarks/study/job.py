@@ -122,6 +122,9 @@ def _reason(directory: Path, code: int) -> str:
     with open(directory / states.LOG, "rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
         lines = log.read().decode("utf-8", "replace").splitlines()
+    # Of the last command, not of an earlier try.
+    begins = [n for n, text in enumerate(lines) if text.startswith("$ python")]
+    lines = lines[begins[-1] + 1 :] if begins else lines
     said = [line for line in lines if line.startswith("error: ")]
     last = (said or [line for line in lines if line.strip()])[-1:]
     return last[0].removeprefix("error: ") if last else f"exit code {code}"

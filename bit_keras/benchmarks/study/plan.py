@@ -8,6 +8,7 @@ is wrong with a task shows within minutes.
 import dataclasses
 import heapq
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -42,6 +43,9 @@ class Rehearsal:
 
     def seconds(self, recipe: Recipe) -> float:
         """Estimates a job: as the rehearsal, but with more steps and probes.
+
+        With `layers` it is too high: only the last checkpoint of a job, as the
+        only one of a rehearsal, is probed at all of them.
 
         >>> from bit_keras.recipes.study import micro
         >>> cost = Rehearsal(parameters=9, step_seconds=0.5, train_seconds=20,
@@ -83,8 +87,10 @@ def prepare(study: Study) -> list[Path]:
         if name in known:
             continue
         folder = study.path / "rehearsal" / name
+        # One that failed has been looked at by now; what it did half would not
+        # be measured again, and not be counted.
+        shutil.rmtree(folder, ignore_errors=True)
         write_recipe(folder, _short(recipe))
-        # One that failed has been looked at by now.
         states.write(folder, states.State())
         folders.append(folder)
     return folders

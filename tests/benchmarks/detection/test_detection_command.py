@@ -22,9 +22,11 @@ from bit_keras.benchmarks.detection import (
     export,
     measure,
     panels,
+    pictures,
     train,
 )
 from bit_keras.benchmarks.detection.augment import eval_batches
+from bit_keras.benchmarks.detection.average_precision import ground_truth
 from bit_keras.benchmarks.detection.evaluate import evaluate
 from bit_keras.benchmarks.detection.rectangles import rectangles
 from bit_keras.data.preprocess import decode
@@ -179,6 +181,41 @@ def test_panel_has_the_mean_over_seeds(bench):
     mean = 100 * (frame.loc[frame["metric"] == "AP", "value"].iloc[0] + 0.05)
     assert panel.table.loc[0, "AP"].startswith(f"{mean:.1f} ± 7.1")
     assert panel.table.loc[0, "seeds"] == 2
+
+
+def test_other_trainings_are_no_seeds(bench):
+    """Of another split or recipe, with the same steps, batch and rate."""
+    frame = results.load([bench.out])
+    other = frame.assign(
+        value=frame["value"] + 0.1,
+        details=[{**d, "training": "another"} for d in frame["details"]],
+    )
+    (panel,) = panels.panels(pd.concat([frame, other]))
+    assert list(panel.table["seeds"]) == [1, 1]
+    assert "±" not in "".join(panel.table["AP"])
+
+
+def test_settings_name_what_is_unusual_and_the_splits(bench):
+    (settings,) = {row.details["settings"] for row in bench.rows}
+    assert ", head_convolutions 1, anchor_scale 2.0; train to " in settings
+
+
+def test_half_written_rows_are_measured_again(bench):
+    assert measure._whole(bench.rows) == {bench.rows[0].config_hash}
+    assert measure._whole(bench.rows[:-1]) == set()
+
+
+def test_pictures_of_files_whose_names_are_no_unicode():
+    images = rectangles(1, side=40)
+    (example,) = images.read().as_numpy_iterator()
+    odd = {**example, "id": b"/data/caf\xe9/1.jpg"}
+    images = dataclasses.replace(
+        images, read=lambda: tf.data.Dataset.from_tensors(odd)
+    )
+    (batch,) = eval_batches(images, 32, 1)
+    truth = ground_truth(batch)
+    content = pictures.sheet(images, truth, truth)
+    assert content.startswith(b"\x89PNG")
 
 
 def test_exported_detector_finds_what_the_trained_one_finds(tmp_path):

@@ -166,7 +166,7 @@ def test_the_command(tmp_path):
         check=True,
     ).stdout
     figures = json.loads(path.read_text())
-    assert figures["images"] == 64
+    assert figures["images"] == 64 * 4 * figures["cores"]
     peer = {"PyTorch, Inception crops", "PyTorch, HyperRule crops"}
     assert peer & set(figures["speeds"]) == (
         peer if data.peer_installed() else set()
