@@ -5,6 +5,11 @@ from pathlib import Path
 from bit_keras import models, released
 from bit_keras.recipe import Recipe
 
+TPU_FLOAT16 = (
+    "--precision mixed_float16 is for GPUs; a TPU computes in bfloat16. Use "
+    "--precision mixed_bfloat16."
+)
+
 
 def check(recipe: Recipe) -> None:
     """Raises a ValueError, with the repair, for a recipe that cannot run.
@@ -34,6 +39,8 @@ def check(recipe: Recipe) -> None:
         "run.log_every": recipe.run.log_every,
         "run.eval_every": recipe.run.eval_every,
         "run.checkpoint_every": recipe.run.checkpoint_every,
+        "run.keep_checkpoints": recipe.run.keep_checkpoints,
+        "run.eval_batch_size": recipe.run.eval_batch_size,
     }
     for name, value in positive.items():
         if value is not None and value < 1:
@@ -45,6 +52,7 @@ def check(recipe: Recipe) -> None:
             f"; got {', '.join(map(str, kept))}."
         )
     _check_patches(recipe)
+    _check_preprocess(recipe)
     if recipe.schedule.boundaries and recipe.schedule.shape != "drops":
         raise ValueError(
             "schedule.boundaries are for schedule.shape=drops; got "
@@ -64,10 +72,7 @@ def check(recipe: Recipe) -> None:
             ". none: no limit."
         )
     if recipe.run.strategy == "tpu" and recipe.run.precision == "mixed_float16":
-        raise ValueError(
-            "--precision mixed_float16 is for GPUs; a TPU computes in "
-            "bfloat16. Use --precision mixed_bfloat16."
-        )
+        raise ValueError(TPU_FLOAT16)
     if recipe.model.norm == "batch" and recipe.run.micro_batch:
         raise ValueError(
             "--micro-batch is not exact with model.norm=batch, whose "
@@ -85,6 +90,50 @@ def _check_patches(recipe: Recipe) -> None:
             f"--resolution must be a multiple of {patch}, the side of a patch "
             f"of {name}; got {crop}. The nearest: --resolution {near}."
         )
+
+
+def _check_preprocess(recipe: Recipe) -> None:
+    """Raises a ValueError for crops that cannot be cut, or mixed."""
+    options = recipe.preprocess
+    if (options.mixup_alpha or 0) < 0:
+        raise ValueError(
+            f"preprocess.mixup_alpha must be >= 0; got {options.mixup_alpha}."
+        )
+    cut = options.train == "resize_crop" and options.random_crop
+    if cut and options.resize and options.resize < (options.crop or 0):
+        raise ValueError(
+            "preprocess.resize must be at least the crop that is cut from it, "
+            f"--resolution {options.crop}; got {options.resize}."
+        )
+
+
+def check_finished(recipe: Recipe) -> None:
+    """Raises a ValueError for a recipe in which something is still to fill.
+
+    Args:
+        recipe: After its `finish`, or of a `recipe.json`.
+
+    Example:
+
+    >>> check_finished(Recipe("demo"))
+    Traceback (most recent call last):
+    ValueError: The recipe is not finished: it has no schedule.steps. Set ...
+    """
+    schedule, options = recipe.schedule, recipe.preprocess
+    values = {
+        "schedule.steps": schedule.steps,
+        "schedule.warmup_steps": schedule.warmup_steps,
+        "schedule.boundaries": schedule.boundaries,
+        "preprocess.crop": options.crop,
+    }
+    if options.train == "resize_crop" and options.random_crop:
+        values["preprocess.resize"] = options.resize
+    for name, value in values.items():
+        if value is None:
+            raise ValueError(
+                f"The recipe is not finished: it has no {name}. Set it: --set "
+                f"{name}=..."
+            )
 
 
 def check_init(init: str, model: str) -> None:

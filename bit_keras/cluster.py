@@ -248,6 +248,13 @@ def wait_for_all(cluster: Cluster, tell: Callable[[str], None]) -> None:
 def _listening(cluster: Cluster) -> socket.socket:
     port = _port(cluster.workers[cluster.index])
     try:
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(
+                ("", port),
+                family=socket.AF_INET6,
+                dualstack_ipv6=True,
+                backlog=128,
+            )
         return socket.create_server(("", port), backlog=128)
     except OSError as error:
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import tensorflow as tf
 
+from bit_keras.checks import TPU_FLOAT16
 from bit_keras.cluster import Cluster, find_cluster
 from bit_keras.recipe import did_you_mean
 
@@ -140,7 +141,7 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
         with _at_most(_TPU_SECONDS):
             tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, OSError, tf.errors.OpError) as error:
+    except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f'strategy "tpu": no TPU named "{tpu}" answers ({reason}). Use '
@@ -149,6 +150,22 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
     finally:
         socket.setdefaulttimeout(waits)
     return tf.distribute.TPUStrategy(resolver)
+
+
+def check_precision(strategy: tf.distribute.Strategy, precision: str) -> None:
+    """Raises a ValueError for a precision that a strategy's devices lack.
+
+    Args:
+        strategy: From `strategy()`.
+        precision: As in a recipe.
+
+    Example:
+
+    >>> check_precision(strategy("one"), "mixed_float16")
+    """
+    tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    if tpu and precision == "mixed_float16":
+        raise ValueError(TPU_FLOAT16)
 
 
 def distribute(

@@ -28,14 +28,40 @@ class Sums:
     weight: float = 0.0
     steps: int = 0
     seconds: float = 0.0
+    timed_steps: int = 0
+    timed_seconds: float = 0.0
 
-    def add(self, sums: dict, steps: int, seconds: float = 0.0) -> None:
-        """Adds what `steps.Steps` returned for some steps."""
+    def add(
+        self,
+        sums: dict,
+        steps: int,
+        seconds: float = 0.0,
+        timed: bool = True,
+    ) -> None:
+        """Adds what `steps.Steps` returned for some steps.
+
+        Args:
+            sums: Of their examples.
+            steps: How many.
+            seconds: That they took.
+            timed: Whether that says how fast they are; the first ones are also
+                traced and compiled.
+        """
         self.total_loss += float(sums["loss"])
         self.correct += float(sums["correct"])
         self.weight += float(sums["weight"])
         self.steps += steps
         self.seconds += seconds
+        if timed:
+            self.timed_steps += steps
+            self.timed_seconds += seconds
+
+    @property
+    def steps_per_second(self) -> float:
+        """Speed of the timed steps; of all, if there are none."""
+        if self.timed_seconds:
+            return self.timed_steps / self.timed_seconds
+        return self.steps / self.seconds
 
     @property
     def loss(self) -> float:

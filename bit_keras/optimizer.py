@@ -43,6 +43,8 @@ class _ByVariable:
         self._rates = [self._head_rate if head else 1.0 for head in heads]
 
     def _clip_gradients(self, gradients: Sequence[Any]) -> Sequence[Any]:
+        # Keras' own ways of clipping, where they are asked for.
+        gradients = super()._clip_gradients(gradients)
         # TensorFlow's come here before those of all devices are added up.
         if _on_tensorflow():
             return gradients
@@ -243,6 +245,22 @@ class DecoupledAdam(_ByVariable, keras.optimizers.Adam):
         }
 
 
+class _LossScale(keras.optimizers.LossScaleOptimizer):
+    """Skips a step whose gradients overflow on any device, on all of them.
+
+    Keras asks the first device only: it expects gradients that are added up
+    already, and ours are when they are applied.
+    """
+
+    def check_finite(self, grads: Sequence[Any]) -> Any:
+        finite = super().check_finite(grads)
+        if not _on_tensorflow():
+            return finite
+        from bit_keras.tensorflow_ops import everywhere
+
+        return everywhere(finite)
+
+
 def _on_tensorflow() -> bool:
     return keras.backend.backend() == "tensorflow"
 
@@ -296,5 +314,5 @@ def from_recipe(recipe: Recipe) -> keras.optimizers.Optimizer:
             name="sgd",
         )
     if recipe.run.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
+        return _LossScale(optimizer, name="loss_scale")
     return optimizer

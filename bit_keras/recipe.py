@@ -142,7 +142,9 @@ class Run:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     xla: bool = False
     deterministic: bool = False
-    # Steps between two events; None: a twentieth of the run, at most 1000.
+    # Steps between two events.  None: logged every twentieth of the run, at
+    # most 100; evaluated every fifth, at most 5000; saved every tenth, at most
+    # 1000.
     log_every: int | None = None
     eval_every: int | None = None
     checkpoint_every: int | None = None
@@ -249,6 +251,31 @@ def field_names(cls: type) -> list[str]:
         else:
             names.append(name)
     return names
+
+
+def stretch(recipe: Recipe, steps: int) -> Recipe:
+    """Returns a finished recipe of another length, its schedule in proportion.
+
+    Args:
+        recipe: With a complete schedule.
+        steps: Its new length.
+
+    Example:
+
+    >>> schedule = Schedule(steps=100, warmup_steps=10, boundaries=(50,))
+    >>> stretch(Recipe("mine", schedule=schedule), 10).schedule.boundaries
+    (5,)
+    """
+    schedule = recipe.schedule
+    scale = steps / schedule.steps
+    schedule = dataclasses.replace(
+        schedule,
+        steps=steps,
+        warmup_steps=round(schedule.warmup_steps * scale),
+        boundaries=tuple(round(b * scale) for b in schedule.boundaries),
+        cooldown_steps=round(schedule.cooldown_steps * scale),
+    )
+    return dataclasses.replace(recipe, schedule=schedule)
 
 
 def scale_batch(recipe: Recipe, batch_size: int) -> Recipe:

@@ -125,12 +125,14 @@ class Steps:
         replicas = strategy.num_replicas_in_sync
         # Examples of a batch on one device.
         self.share = self.batch_size // replicas
-        self.micro_batch = recipe.run.micro_batch or self.share
-        if self.batch_size % (replicas * self.micro_batch):
+        micro = recipe.run.micro_batch
+        if self.batch_size % (replicas * (micro or 1)):
+            parts = f" x micro_batch {micro}" if micro else ""
             raise ValueError(
-                f"batch_size must be a multiple of {replicas} devices x "
-                f"micro_batch {self.micro_batch}; got {self.batch_size}."
+                f"batch_size must be a multiple of {replicas} devices{parts}; "
+                f"got {self.batch_size}."
             )
+        self.micro_batch = micro or self.share
         self.step = tf.Variable(
             0,
             dtype=tf.int64,

@@ -53,3 +53,16 @@ def momentum_step(
         grad=gradient,
         momentum=tf.constant(decay, variable.dtype),
     )
+
+
+def everywhere(value: tf.Tensor) -> tf.Tensor:
+    """Returns whether a bool scalar is true on all devices of the strategy.
+
+    >>> bool(everywhere(tf.constant(True)))
+    True
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return value
+    others = context.all_reduce("SUM", tf.cast(~value, tf.float32))
+    return tf.equal(others, 0.0)

@@ -19,11 +19,18 @@ from typing import TYPE_CHECKING, Any
 from absl import app, logging
 
 from bit_keras import arguments, json_files, recipes, released
-from bit_keras.checks import check
+from bit_keras.checks import check, check_finished
 from bit_keras.cluster import Cluster, find_cluster, wait_for_all
 from bit_keras.messages import one_line
 from bit_keras.quiet import quiet
-from bit_keras.recipe import Recipe, from_dict, override, scale_batch, to_dict
+from bit_keras.recipe import (
+    Recipe,
+    from_dict,
+    override,
+    scale_batch,
+    stretch,
+    to_dict,
+)
 from bit_keras.stops import Interrupted, NotFiniteError, WorkerLostError
 from bit_keras.workdir import check_writable
 
@@ -73,6 +80,7 @@ def build_recipe(args: argparse.Namespace) -> tuple[Finish, Recipe]:
     if args.recipe.endswith(".json"):
         # A finished recipe: nothing is left to fill.
         recipe, finish = _read_recipe(args.recipe), lambda recipe, *_: recipe
+        recipe = _resized(recipe, args.resolution, args.steps)
     else:
         module = recipes.load(args.recipe)
         recipe, finish = module.recipe(), module.finish
@@ -98,13 +106,37 @@ def build_recipe(args: argparse.Namespace) -> tuple[Finish, Recipe]:
         recipe = override(recipe, assignment)
     if args.workers and recipe.run.strategy == "auto":
         recipe = override(recipe, "run.strategy=multiworker")
+    if args.tpu:
+        if recipe.run.strategy not in ("auto", "tpu"):
+            raise ValueError(
+                f"--tpu is for --strategy tpu; got {recipe.run.strategy}. "
+                "Leave one of them out."
+            )
+        recipe = override(recipe, "run.strategy=tpu")
     try:
         check(recipe)
+        if args.recipe.endswith(".json"):
+            check_finished(recipe)
     except ValueError as error:
         if not args.recipe.endswith(".json"):
             raise
         raise ValueError(f"{args.recipe}: {error}") from None
     return finish, recipe
+
+
+def _resized(
+    recipe: Recipe, resolution: int | None, steps: int | None
+) -> Recipe:
+    """Returns a finished recipe whose parts keep their proportions."""
+    options = recipe.preprocess
+    if resolution and options.resize and options.crop:
+        resize = round(options.resize * resolution / options.crop)
+        recipe = override(recipe, f"preprocess.resize={resize}")
+    schedule = recipe.schedule
+    complete = None not in (schedule.warmup_steps, schedule.boundaries)
+    if steps and schedule.steps and complete:
+        recipe = stretch(recipe, steps)
+    return recipe
 
 
 def _cluster(args: argparse.Namespace, recipe: Recipe) -> Cluster | None:
@@ -217,11 +249,17 @@ def _run(
     strategy: Any,
 ) -> dict[str, Any] | None:
     from bit_keras import distribution, trainer, workdir
+    from bit_keras.data.batches import BadImages
     from bit_keras.data.pair import open_sources
+    from bit_keras.failures import explained
     from bit_keras.team import Team
 
-    train_source, eval_source = open_sources(recipe)
+    with explained(BadImages()):
+        train_source, eval_source = open_sources(recipe)
     recipe = finish(recipe, train_source.num_examples, train_source.image_size)
+    check(recipe)
+    check_finished(recipe)
+    distribution.check_precision(strategy, recipe.run.precision)
     facts = {
         "command": workdir.command(),
         "dataset": train_source.name,
@@ -278,11 +316,17 @@ def _announce(
         f"({train_source.num_examples} examples), into {path}"
     )
     if eval_source is None:
+        advice = ""
+        # Of several splits, a part of one would not be apart from the others.
+        if "+" not in train_source.split:
+            whole = _whole(train_source.split)
+            advice = (
+                f" To cut one off, add --train-split '{whole}[:80%]' "
+                f"--eval-split '{whole}[80%:]'."
+            )
         tell(
-            "No evaluation: no test or validation split was found or "
-            f"wanted. To cut one off, add --train-split "
-            f"'{_whole(train_source.split)}[:80%]' --eval-split "
-            f"'{_whole(train_source.split)}[80%:]'."
+            "No evaluation: no test or validation split was found or wanted."
+            f"{advice}"
         )
 
 
@@ -309,7 +353,7 @@ def _main(args: argparse.Namespace) -> int:
     logging.set_verbosity(logging.WARNING)
     try:
         _cluster(args, build_recipe(args)[1])
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         _say(f"error: {one_line(error)}")
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -321,7 +365,11 @@ def _main(args: argparse.Namespace) -> int:
         _say("Stopped before the first step; there is nothing to save.")
         return 128 + signal.SIGINT
     except Interrupted as stop:
-        _say(f"Stopped at step {stop.step}, saved. The same command resumes.")
+        same = "The same command"
+        if args.overwrite:
+            # With it, all would begin anew.
+            same += " without --overwrite"
+        _say(f"Stopped at step {stop.step}, saved. {same} resumes.")
         return 128 + stop.signum
     except NotFiniteError as error:
         _say(f"error: {one_line(error)}")
@@ -338,7 +386,7 @@ def _main(args: argparse.Namespace) -> int:
     if result["bad_images"]:
         _say(
             f"{result['bad_images']} corrupt training images were skipped; "
-            "they are named above."
+            "each was named when it was met."
         )
     if result["top1"] is not None:
         _say(

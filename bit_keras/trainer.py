@@ -198,7 +198,7 @@ class _Trainer:
                 log.progress.restart(self.step)
             calls += 1
             self._check_finite(int(bad_step))
-            sums.add(new, count, seconds)
+            sums.add(new, count, seconds, timed=calls > 1)
             step = self.step
             log.progress.update(step, f"loss {sums.loss:.3f}")
             if self._due(step, self.log_every):
@@ -211,10 +211,12 @@ class _Trainer:
                 # or measured now are those after it.
                 self._check_finite(0 if self.steps.finite_weights() else step)
             self._stop_if_asked(step)
+            # First the checkpoint: who dies in the evaluation does it again,
+            # and finds best.npz as the rows have it.
+            if save or measure:
+                self._save()
             if measure:
                 self._evaluate(log, step)
-            if save:
-                self._save()
 
     def _due(self, step: int, every: int) -> bool:
         return step > 0 and (step % every == 0 or step == self.total)
@@ -259,14 +261,15 @@ class _Trainer:
         """Raises a NotFiniteError unless `bad_step` is 0."""
         if not bad_step:
             return
-        saved = self.saves.latest
+        saved = ""
+        if self.team.is_chief:
+            saved = f" Last good checkpoint: {self.saves.latest or 'none'}."
         rate = self._rate(bad_step - 1)
         raise NotFiniteError(
             f"Training diverged at step {bad_step}: the loss or the weights "
-            f"are not finite (learning rate {rate:.3g}). Last good "
-            f"checkpoint: {saved or 'none'}. Lower the learning rate (--set "
-            "schedule.learning_rate=...) or lengthen the warm-up (--set "
-            "schedule.warmup_steps=...)."
+            f"are not finite (learning rate {rate:.3g}).{saved} Lower the "
+            "learning rate (--set schedule.learning_rate=...) or lengthen the "
+            "warm-up (--set schedule.warmup_steps=...)."
         )
 
     def _epoch(self, step: int) -> float:
@@ -274,13 +277,14 @@ class _Trainer:
         return round(seen / self.train_source.num_examples, 4)
 
     def _log(self, log: Logbook, sums: Sums, step: int) -> None:
-        images = sums.steps * self.recipe.run.batch_size
         log.train_row(
             step,
             self._epoch(step),
             sums,
             self._rate(step - 1),
-            images_per_second=round(images / sums.seconds, 1),
+            images_per_second=round(
+                sums.steps_per_second * self.recipe.run.batch_size, 1
+            ),
             bad_images=self.bad.count,
         )
 
@@ -317,6 +321,8 @@ class _Trainer:
         self._keep("final.npz")
         rows = self.workdir.rows()
         evals = [row for row in rows if row["kind"] == "eval"]
+        # Those of the processes before this one, too.
+        bad = [row["bad_images"] for row in rows if row["kind"] == "train"]
         result = {
             "recipe": self.recipe.name,
             "model": self.recipe.model.name,
@@ -328,7 +334,7 @@ class _Trainer:
             "top1": evals[-1]["top1"] if evals else None,
             "best_top1": self.best if evals else None,
             "loss": evals[-1]["loss"] if evals else None,
-            "bad_images": self.bad.count,
+            "bad_images": max([self.bad.count, *bad]),
             "seconds": round(seconds, 1),
         }
         self.workdir.finish(result)

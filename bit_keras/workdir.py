@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bit_keras import json_files
 from bit_keras import recipe as recipe_lib
 from bit_keras.atomic_writes import write_atomic, writing
 from bit_keras.recipe import Recipe
@@ -177,12 +178,15 @@ class Workdir:
 
     def clear(self) -> None:
         """Removes an old run (its own files only), for `--overwrite`."""
-        for name in _FILES:
-            (self.path / name).unlink(missing_ok=True)
+        for name in _FOLDERS:
+            if (self.path / name).exists():
+                shutil.rmtree(self.path / name)
         for path in self.path.glob("weights-*.npz"):
             path.unlink()
-        for name in _FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        # What says which run this is goes last: who dies in between leaves no
+        # checkpoints that another run would take for its own.
+        for name in reversed(_FILES):
+            (self.path / name).unlink(missing_ok=True)
 
     def claim(self, recipe: Recipe, facts: dict[str, Any]) -> None:
         """Writes recipe.json, or checks that the one there is the same run.
@@ -237,16 +241,21 @@ class Workdir:
         write_atomic(self.path / "recipe.json", text)
 
     def rows(self) -> list[dict]:
-        """Returns the rows of metrics.jsonl; a half-written last one is cut."""
+        """Returns the rows of metrics.jsonl, up to one that is damaged."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
         rows = []
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+                row = json_files.parse(line)
+            except ValueError:
                 break
+            if not isinstance(row, dict) or not isinstance(
+                row.get("step"), int
+            ):
+                break
+            rows.append(row)
         return rows
 
     def append(self, row: dict) -> None:
@@ -281,10 +290,7 @@ class Workdir:
         path = self.path / name
         if not path.exists():
             return None
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not valid JSON: {error}.") from None
+        return json_files.read(path)
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[tuple]:

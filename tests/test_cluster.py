@@ -128,6 +128,15 @@ def test_a_worker_that_never_starts_is_named(free_ports, monkeypatch):
     assert silent(Cluster(workers, 1)) == [0]
 
 
+def test_addresses_of_both_kinds_are_heard(free_ports):
+    (port,) = free_ports(1)
+    workers = (f"localhost:{port}", "192.0.2.1:1")
+    with cluster._listening(Cluster(workers, 0)):
+        assert cluster._answers(f"127.0.0.1:{port}")
+        if socket.has_dualstack_ipv6():
+            assert cluster._answers(f"[::1]:{port}")
+
+
 def test_a_port_in_use(free_ports):
     workers = tuple(f"localhost:{port}" for port in free_ports(2))
     port = int(workers[0].rpartition(":")[2])

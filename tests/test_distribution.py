@@ -86,6 +86,57 @@ def test_mirrored_on_two_logical_cpus():
     ]
 
 
+OVERFLOW = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+import keras
+from bit_keras import optimizer
+from bit_keras.distribution import strategy
+from bit_keras.recipe import Recipe, Run, Schedule
+made = strategy("mirrored")
+recipe = Recipe(
+    "mine",
+    schedule=Schedule(
+        learning_rate=1.0, steps=9, warmup_steps=0, boundaries=()
+    ),
+    run=Run(precision="mixed_float16"),
+)
+with made.scope():
+    weight = keras.Variable([1.0], name="kernel")
+    scaled = optimizer.from_recipe(recipe)
+    scaled.build([weight])
+
+
+def number(variable):
+    return variable.value.numpy().item()
+
+
+scale = number(scaled.dynamic_scale)
+
+@tf.function
+def step(where):
+    def replica():
+        here = tf.distribute.get_replica_context().replica_id_in_sync_group
+        gradient = tf.where(here == where, [float("inf")], [1.0])
+        scaled.apply([gradient], [weight])
+    made.run(replica)
+
+for where in (0, 1):
+    step(where)
+    scale /= 2
+    print(number(weight), number(scaled.dynamic_scale) == scale)
+step(-1)
+print(number(weight) < 1)
+"""
+
+
+def test_an_overflow_on_any_device_skips_the_step():
+    out = output(start(OVERFLOW), timeout=120)
+    assert out.splitlines() == ["1.0 True", "1.0 True", "True"]
+
+
 def test_multiworker_without_workers(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ValueError, match="needs --workers host:port"):

@@ -169,11 +169,17 @@ def test_first_step_with_infinite_loss_is_named():
     assert int(bad_step) == 2
 
 
-def test_indivisible_batch_is_refused():
+def test_indivisible_batch_is_refused(monkeypatch):
     recipe = Recipe("test", run=Run(8, micro_batch=3))
     model = models.create("bit_tiny", 5)
+    strategy = tf.distribute.get_strategy()
     with pytest.raises(ValueError, match="micro_batch 3; got 8"):
-        Steps(model, None, recipe, tf.distribute.get_strategy())
+        Steps(model, None, recipe, strategy)
+    # Fewer images than devices.
+    recipe = Recipe("test", run=Run(4))
+    monkeypatch.setattr(type(strategy), "num_replicas_in_sync", 8)
+    with pytest.raises(ValueError, match="multiple of 8 devices; got 4"):
+        Steps(model, None, recipe, strategy)
 
 
 def test_evaluate_leaves_weights_alone():

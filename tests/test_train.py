@@ -89,6 +89,35 @@ EARLY = {
     ),
     "no dataset": (("--recipe=transfer",), 2, "needs --dataset"),
     "negative": (("--recipe=bit_m", "--steps=-3"), 2, "--steps must be >= 1"),
+    "keep none": (
+        ("--recipe=bit_m", "--set=run.keep_checkpoints=0"),
+        2,
+        "run.keep_checkpoints must be >= 1",
+    ),
+    "evaluate none": (
+        ("--recipe=bit_m", "--set=run.eval_batch_size=-5"),
+        2,
+        "run.eval_batch_size must be >= 1",
+    ),
+    "negative mixing": (
+        ("--recipe=bit_m", "--set=preprocess.mixup_alpha=-1"),
+        2,
+        "preprocess.mixup_alpha must be >= 0; got -1.0",
+    ),
+    "crop larger than the image": (
+        (
+            *("--recipe=bit_s", "--set=preprocess.train=resize_crop"),
+            *("--set=preprocess.resize=200", "--resolution=224"),
+        ),
+        2,
+        "at least the crop that is cut from it, --resolution 224; got 200",
+    ),
+    "TPU elsewhere": (
+        ("--recipe=bit_m", "--tpu=pod", "--strategy=one"),
+        2,
+        "--tpu is for --strategy tpu; got one",
+    ),
+    "folder for a recipe": (("--recipe=dir.json",), 2, "dir.json"),
     "inexact": (
         ("--recipe=bit_m", "--micro-batch=2", "--set=model.norm=batch"),
         2,
@@ -112,10 +141,14 @@ sys.exit(train.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("case", EARLY)
-def test_mistakes_are_answered_without_tensorflow(case):
+def test_mistakes_are_answered_without_tensorflow(case, tmp_path):
     args, code, message = EARLY[case]
+    (tmp_path / "dir.json").mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, *args], capture_output=True, text=True
+        [sys.executable, "-c", PROBE, *args],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == code, done.stderr
     assert message in done.stdout + done.stderr
@@ -131,6 +164,37 @@ def test_mistakes_are_answered_fast():
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 2
     assert after.ru_utime - before.ru_utime < 0.5
+
+
+def recipe_file(path, **fields):
+    recipe = {"name": "mine", "data": {"dataset": "digits"}, **fields}
+    path.write_text(json.dumps({"recipe": recipe}))
+    return f"--recipe={path}"
+
+
+def test_a_finished_recipe_keeps_its_proportions(tmp_path):
+    option = recipe_file(
+        tmp_path / "recipe.json",
+        schedule={"steps": 1000, "warmup_steps": 50, "boundaries": [300, 600]},
+        preprocess={"train": "resize_crop", "resize": 160, "crop": 128},
+    )
+    args = [option, "--steps=100", "--resolution=224"]
+    _, recipe = train.build_recipe(train.parser().parse_args(args))
+    schedule = recipe.schedule
+    assert (schedule.steps, schedule.warmup_steps) == (100, 5)
+    assert schedule.boundaries == (30, 60)
+    assert (recipe.preprocess.resize, recipe.preprocess.crop) == (280, 224)
+
+
+def test_an_unfinished_recipe_file_is_refused(tmp_path):
+    option = recipe_file(tmp_path / "recipe.json")
+    with pytest.raises(ValueError, match="not finished: it has no schedule.st"):
+        train.build_recipe(train.parser().parse_args([option]))
+
+
+def test_a_tpu_by_name_is_a_strategy():
+    args = train.parser().parse_args(["--recipe=bit_m", "--tpu=pod"])
+    assert train.build_recipe(args)[1].run.strategy == "tpu"
 
 
 def test_a_run_leaves_everything_in_its_directory(tmp_path, capfd):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,6 +250,40 @@ def test_clear_removes_its_own_files_only(tmp_path):
         with pytest.raises(BlockingIOError):
             Workdir(tmp_path)
         workdir.claim(override(RECIPE, "run.seed=1"), FACTS)
+
+
+def test_a_clear_that_fails_leaves_no_run_without_a_name(tmp_path, monkeypatch):
+    """Or its checkpoints would go on under the next recipe."""
+
+    def refuse(path, **options):
+        raise PermissionError(13, "not yours", str(path))
+
+    with Workdir(tmp_path) as workdir:
+        workdir.claim(RECIPE, FACTS)
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "ckpt-5.index").touch()
+        monkeypatch.setattr(shutil, "rmtree", refuse)
+        with pytest.raises(PermissionError):
+            workdir.clear()
+        with pytest.raises(ValueError, match="holds another run"):
+            workdir.claim(override(RECIPE, "run.seed=1"), FACTS)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "\xff"])
+def test_a_damaged_recipe_is_named(tmp_path, text):
+    (tmp_path / "recipe.json").write_bytes(text.encode("latin-1"))
+    with Workdir(tmp_path) as workdir:
+        with pytest.raises(ValueError, match="recipe.json is not valid JSON"):
+            workdir.claim(RECIPE, FACTS)
+
+
+@pytest.mark.parametrize("row", ["[1]", "7", '{"loss": 2}', "[" * 100_000])
+def test_rows_end_before_a_damaged_one(tmp_path, row):
+    with Workdir(tmp_path) as workdir:
+        workdir.append({"step": 1})
+        with open(tmp_path / "metrics.jsonl", "a") as file:
+            file.write(row + '\n{"step": 2}\n')
+        assert workdir.rows() == [{"step": 1}]
 
 
 def test_result(tmp_path):

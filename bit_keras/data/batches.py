@@ -10,6 +10,7 @@ import tensorflow as tf
 from bit_keras.data import preprocess
 from bit_keras.data.mixup import mixup
 from bit_keras.data.sources import Source, count_from
+from bit_keras.messages import one_line
 from bit_keras.recipe import Recipe
 
 # Nothing here wants AutoGraph, which would take a second to read it all.
@@ -65,7 +66,9 @@ class BadImages:
         reason = reason if encoded else "the file is empty"
         self.reasons[name] = reason
         if self.policy == "skip":
-            logging.warning("Skipping corrupt image %s: %s", name, reason)
+            logging.warning(
+                "Skipping corrupt image %s: %s", *map(one_line, (name, reason))
+            )
 
     def raise_if_any(self) -> None:
         """Raises a ValueError naming the first bad image, under "error"."""

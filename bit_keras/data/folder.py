@@ -118,10 +118,14 @@ def _is_line(name: str) -> bool:
 
 
 def folder_splits(path: str) -> tuple[str, ...]:
-    """Returns the names of the splits of a directory or CSV file."""
+    """Returns the names of the splits of a directory or CSV file.
+
+    Folders without images are none.
+    """
     path = os.path.abspath(os.path.expanduser(path))
     if os.path.isdir(path):
-        return tuple(_scan_directory(Path(path)))
+        found = _scan_directory(Path(path))
+        return tuple(name for name, images in found.items() if images)
     return tuple(sorted({row.get("split", "all") for row in _rows(path)}))
 
 

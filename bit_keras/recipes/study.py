@@ -22,6 +22,7 @@ from bit_keras.recipe import (
     Run,
     Schedule,
     did_you_mean,
+    stretch,
 )
 
 Grid = tuple[Recipe, ...]
@@ -132,17 +133,10 @@ def _of_length(
     recipe: Recipe, steps: int, checkpoints: Sequence[float]
 ) -> Recipe:
     """Returns the recipe stretched to `steps`, with its checkpoints."""
-    schedule = recipe.schedule
-    scale = steps / schedule.steps
+    recipe = stretch(recipe, steps)
     kept = sorted({max(1, round(steps * share)) for share in checkpoints})
     return dataclasses.replace(
         recipe,
-        schedule=dataclasses.replace(
-            schedule,
-            steps=steps,
-            warmup_steps=round(schedule.warmup_steps * scale),
-            boundaries=tuple(round(b * scale) for b in schedule.boundaries),
-        ),
         run=dataclasses.replace(
             recipe.run,
             keep_weights_at=tuple(kept),

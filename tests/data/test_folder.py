@@ -132,6 +132,8 @@ def test_empty_split(splits):
     with pytest.raises(ValueError, match='"validation" of .* is empty'):
         open_source(str(splits), "validation")
     assert open_source(str(splits), "train").num_examples == 6
+    # Nobody who has not asked for it gets it.
+    assert set(split_names(str(splits), None)) == {"train", "test"}
 
 
 @pytest.mark.parametrize("stray", ["x.png", "train/x.png"])
