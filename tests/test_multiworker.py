@@ -37,6 +37,7 @@ COMMAND = (
     "--set=run.checkpoint_every=10",
     "--set=run.log_every=10",
     "--set=run.eval_every=45",
+    "--set=run.keep_weights_at=1,12",
 )
 
 # After the command: the ids of the examples that this worker gets in two
@@ -143,8 +144,7 @@ def addresses(free_ports, count):
 def alone(tmp_path_factory):
     """The same run in one process."""
     workdir = tmp_path_factory.mktemp("alone")
-    more = ("--set=run.keep_weights_at=1", f"--workdir={workdir}")
-    assert train.main([*COMMAND, *more]) == 0
+    assert train.main([*COMMAND, f"--workdir={workdir}"]) == 0
     return workdir
 
 
@@ -202,21 +202,33 @@ def test_stopped_killed_and_finished_by_other_workers(
     check_ids([json.loads(out) for out, _ in outputs])
 
 
-def check_same_run(alone, workdir):
-    with (
-        np.load(alone / "final.npz") as one,
-        np.load(workdir / "final.npz") as many,
-        np.load(alone / "weights-000001.npz") as first,
-    ):
+def check_weights(alone, workdir, name, part):
+    """They may differ by a part of an array's largest value."""
+    with np.load(alone / name) as one, np.load(workdir / name) as many:
         assert set(one) == set(many)
-        moved = 0.0
         for key in one:
             scale = np.abs(one[key]).max()
             np.testing.assert_allclose(
-                many[key], one[key], rtol=1e-5, atol=1e-5 * scale, err_msg=key
+                *(many[key], one[key]),
+                *(1e-5, part * scale),
+                err_msg=f"{name}: {key}",
             )
-            change = np.abs(one[key] - first[key]).max()
-            moved = max(moved, change / max(scale, 1e-9))
+
+
+def check_same_run(alone, workdir):
+    check_weights(alone, workdir, "weights-000012.npz", 1e-5)
+    # Sums in another order are rounded otherwise, and 90 steps add that up;
+    # what has moved least shows it most.
+    check_weights(alone, workdir, "final.npz", 1e-4)
+    with (
+        np.load(alone / "final.npz") as last,
+        np.load(alone / "weights-000001.npz") as first,
+    ):
+        moved = max(
+            np.abs(last[key] - first[key]).max()
+            / max(np.abs(last[key]).max(), 1e-9)
+            for key in last
+        )
     # Or else there would be nothing to compare.
     assert moved > 0.01
     expected, rows = rows_of(alone), rows_of(workdir)

@@ -214,6 +214,9 @@ _COSINE = Schedule(
     boundaries=(),
     shape="cosine",
 )
+# The largest networks on all the data, once more: the others see less than one
+# epoch of those.
+_LONGER = 2400
 _SIZES = ("nano", "micro", "tiny")
 # Measuring a checkpoint costs as much as training up to it.
 _KEPT = (1 / 3, 1.0)
@@ -223,10 +226,11 @@ def mini() -> Grid:
     """The miniature study: three families, three sizes, four data sizes.
 
     Upstream is tiny_imagenet32_mini, 200 classes of 32-pixel images.  All jobs
-    see as many examples, so that those with less data see them more often.
+    see as many examples, so that those with less data see them more often; but
+    the largest network of each family is trained four times as long, too.
 
     >>> len(mini())
-    39
+    42
     """
     base = Recipe(
         name="mini",
@@ -250,6 +254,12 @@ def mini() -> Grid:
             of_family,
             models=models,
             percents=(3, 10, 30, 100),
+            checkpoints=_KEPT,
+        )
+        made += cells(
+            of_family,
+            models=models[-1:],
+            steps=(_LONGER,),
             checkpoints=_KEPT,
         )
         if name == "bit":
