@@ -144,7 +144,12 @@ def listing(tasks: Iterable[Task], data_dir: str | None) -> list[str]:
     """
     rows, notes = [_HEADER], []
     for task in tasks:
-        state = status(task, data_dir)
+        try:
+            state = status(task, data_dir)
+        except FileNotFoundError as error:
+            # A folder or CSV file of the user's.
+            state = "missing"
+            notes.append(f"{task.name}: {error}")
         sizes = (task.num_classes, task.num_train, task.num_test)
         texts = ("?" if size is None else str(size) for size in sizes)
         groups = ", ".join(task.groups) or "-"

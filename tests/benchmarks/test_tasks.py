@@ -265,3 +265,10 @@ def test_listing(tmp_path):
     )
     assert "imagenet2012_subset/10pct:5.0.0" in lines[5]
     assert lines[6].startswith("own: TFDS does not know nobody_knows_it, ")
+
+
+def test_a_folder_that_is_not_there_is_listed():
+    task = Task(name="mine", dataset="x.csv", train="train", test="test")
+    header, line, _, note = listing([task], None)
+    assert line.split()[:2] == ["mine", "x.csv"] and line.endswith("missing")
+    assert note.startswith('mine: dataset: there is no folder or CSV file "x.c')
