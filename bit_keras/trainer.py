@@ -138,6 +138,8 @@ class _Trainer:
         if init:
             checkpoints.load(self.model, init, head=self.recipe.model.head)
             self.tell(f"Starting from the weights in {init}")
+        elif self.team.is_chief:
+            self.tell("Starting from random weights (no --init)")
 
     def _start_alike(self) -> None:
         """Puts the workers where the first, which has the files, stands."""

@@ -146,10 +146,15 @@ def _speed(argv: Sequence[str]) -> int:
     if argv[0] not in _SPEED:
         return _unknown("speed", argv[0], [*_SPEED])
     module = importlib.import_module(f"bit_keras.benchmarks.speed.{argv[0]}")
-    return _run(module, "main", argv[1:])
+    return _run(module, "main", argv[1:], stopped="Stopped; nothing is kept.")
 
 
-def _run(module: ModuleType, function: str, args: Any) -> int:
+def _run(
+    module: ModuleType,
+    function: str,
+    args: Any,
+    stopped: str = "Stopped. The same command goes on from here.",
+) -> int:
     """Calls `module.function(args)`, with errors as one line."""
     try:
         return getattr(module, function)(args)
@@ -159,7 +164,7 @@ def _run(module: ModuleType, function: str, args: Any) -> int:
         _say(f"error: {one_line(error)}")
         return 1
     except KeyboardInterrupt:
-        _say("Stopped. The same command goes on from here.")
+        _say(stopped)
         return 128 + signal.SIGINT
     except Interrupted as stop:
         _say(

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -103,6 +104,8 @@ def serve(
         batches: To be timed.
         warm_up: Batches before them.
     """
+    # Ctrl-C reaches all processes of a terminal; the parent ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     print(json.dumps([*pipelines]), flush=True)
     for line in sys.stdin:
         cost = steady_cost(pipelines[line.strip()], batches, warm_up)

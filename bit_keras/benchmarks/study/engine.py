@@ -113,7 +113,8 @@ def connect(
             stack.callback(ray.shutdown)
             register_ray()
         stack.enter_context(joblib.parallel_config(engine, n_jobs=wanted))
-        yield joblib.effective_n_jobs()
+        # None: as many as the line before says.
+        yield joblib.effective_n_jobs(None)
 
 
 def run_all(

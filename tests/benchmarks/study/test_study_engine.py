@@ -210,3 +210,9 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(kind, tmp_path, request):
         assert len(rows) == 2 * (1 + 2 * 3)
         assert len({row["config_hash"] for row in rows}) == len(rows)
     assert states.read(folder).attempts == 2
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_as_many_at_a_time_as_asked_for(jobs):
+    with engine.connect("loky", None, jobs) as workers:
+        assert workers == jobs
