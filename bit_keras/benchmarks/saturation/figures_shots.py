@@ -80,7 +80,9 @@ def _fall(
         & (moved["parameter"] == "e_ir")
     ]
     broken = here.loc[here["holds"].eq(False), "task"]
-    text = f"falls at every step on {one['holds']} of {one['tasks']} tasks"
+    text = (
+        f"falls at every step on {one['holds']:.0f} of {one['tasks']:.0f} tasks"
+    )
     if len(broken):
         text += f" (not on {', '.join(broken)})"
     return text
