@@ -202,24 +202,25 @@ def test_stopped_killed_and_finished_by_other_workers(
     check_ids([json.loads(out) for out, _ in outputs])
 
 
-def check_weights(alone, workdir, name, part):
-    """They may differ by a part of an array's largest value."""
+def check_weights(alone, workdir, name, tolerance):
+    """`tolerance`: what near zero may differ, for an array's largest value."""
     with np.load(alone / name) as one, np.load(workdir / name) as many:
         assert set(one) == set(many)
         for key in one:
-            scale = np.abs(one[key]).max()
             np.testing.assert_allclose(
                 *(many[key], one[key]),
-                *(1e-5, part * scale),
+                *(1e-5, tolerance(np.abs(one[key]).max())),
                 err_msg=f"{name}: {key}",
             )
 
 
 def check_same_run(alone, workdir):
-    check_weights(alone, workdir, "weights-000012.npz", 1e-5)
-    # Sums in another order are rounded otherwise, and 90 steps add that up;
-    # what has moved least shows it most.
-    check_weights(alone, workdir, "final.npz", 1e-4)
+    check_weights(
+        alone, workdir, "weights-000012.npz", lambda most: 1e-6 * most
+    )
+    # Sums in another order are rounded otherwise, and 90 steps add that up:
+    # in all arrays alike, whose values are from 1e-5 to 1.
+    check_weights(alone, workdir, "final.npz", lambda most: 1e-7)
     with (
         np.load(alone / "final.npz") as last,
         np.load(alone / "weights-000001.npz") as first,
