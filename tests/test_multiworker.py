@@ -232,17 +232,15 @@ def check_same_run(alone, workdir):
         )
     # Or else there would be nothing to compare.
     assert moved > 0.01
-    expected, rows = rows_of(alone), rows_of(workdir)
-    for row in rows:
-        same = next(
-            r
-            for r in expected
-            if (r["kind"], r["step"]) == (row["kind"], row["step"])
-        )
-        assert row["loss"] == pytest.approx(same["loss"], rel=1e-4)
-    evals = [row for row in rows if row["kind"] == "eval"]
-    assert [row["step"] for row in evals] == [45, 90]
-    assert [row["examples"] for row in evals] == [50, 50]
+    expected = {(r["kind"], r["step"]): r["loss"] for r in rows_of(alone)}
+    found = {(r["kind"], r["step"]): r["loss"] for r in rows_of(workdir)}
+    assert found.keys() == expected.keys()
+    other = [k for k in found if abs(found[k] - expected[k]) > 1e-4]
+    # After each of the two interruptions, a row tells of fewer steps.
+    assert len(other) <= 2 and {kind for kind, _ in other} <= {"train"}
+    evals = [row for row in rows_of(workdir) if row["kind"] == "eval"]
+    assert [row["step"] for row in evals] == [1, 12, 45, 90]
+    assert {row["examples"] for row in evals} == {50}
 
 
 def check_ids(ids):
