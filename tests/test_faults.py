@@ -28,6 +28,7 @@ NANO = (
     "--eval-split=test[:32]",
     "--deterministic",
     "--set=run.checkpoint_every=2",
+    "--set=run.eval_every=2",
     "--set=run.log_every=1",
 )
 
