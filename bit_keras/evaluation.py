@@ -17,7 +17,7 @@ class Evaluation:
     """Measures loss and top-1 accuracy on all readable examples of a source.
 
     The reading of the examples is set up once, for all the evaluations of a
-    run: each setting up takes time, and memory that TensorFlow never returns.
+    run: each setting up takes time, and memory that is returned late.
 
     Args:
         steps: Of the model.
