@@ -30,9 +30,10 @@ class _RefusedError(OSError):
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a redirection only to where a download may begin."""
 
-    def redirect_request(self, request, *rest):  # noqa: ANN001, ANN002, ANN201
-        new = super().redirect_request(request, *rest)
+    def redirect_request(self, request, response, *rest):  # noqa: ANN001, ANN002, ANN201
+        new = super().redirect_request(request, response, *rest)
         if new is not None and not is_secure(new.full_url):
+            response.close()
             raise _RefusedError(f"it leads to {new.full_url}, without https")
         return new
 

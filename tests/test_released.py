@@ -1,5 +1,6 @@
 """Names of the released files, and their download from a local server."""
 
+import gc
 import hashlib
 import http.server
 import io
@@ -73,6 +74,8 @@ def server(monkeypatch):
     server.shutdown()
     thread.join()
     server.server_close()
+    # What was left open warns now, and not in the middle of another test.
+    gc.collect()
 
 
 def body(server):

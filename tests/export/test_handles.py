@@ -1,5 +1,6 @@
 """Handles: each kind resolves to the directory of its SavedModel."""
 
+import gc
 import hashlib
 import http.server
 import io
@@ -85,6 +86,7 @@ def server(packed):
     server.shutdown()
     thread.join()
     server.server_close()
+    gc.collect()
 
 
 def weights(path):
