@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+# The kernel of BiT's classifier, a 1x1 convolution in the official files.
+BIT_HEAD = "resnet/head/conv2d/kernel"
 # Of a ViT: the one array that depends on the size of the images.
 POSITIONS = "Transformer/posembed_input/pos_embedding"
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from bit_keras.checkpoint_files import Stored
+from bit_keras.stored_arrays import Stored
 
 
 def resized(stored: Stored, shape: tuple[int, ...]) -> Stored:

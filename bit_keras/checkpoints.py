@@ -9,11 +9,17 @@ from typing import Literal
 import keras
 import numpy as np
 
-from bit_keras.checkpoint_files import BIT_HEAD, Stored, open_arrays, reading
-from bit_keras.checkpoint_names import POSITIONS, is_head, official_keys
+from bit_keras.checkpoint_files import open_arrays, reading
+from bit_keras.checkpoint_names import (
+    BIT_HEAD,
+    POSITIONS,
+    is_head,
+    official_keys,
+)
 from bit_keras.checkpoint_positions import resized
 from bit_keras.checkpoint_report import check_fit, first_names
 from bit_keras.recipe import did_you_mean
+from bit_keras.stored_arrays import Stored
 
 _SAVED = ".npz (official names), .weights.h5, .keras"
 

@@ -9,7 +9,7 @@ from typing import Literal
 import keras
 
 from bit_keras import checkpoints, models, released
-from bit_keras.checkpoint_files import check_size, open_arrays, reading
+from bit_keras.checkpoint_files import open_arrays, reading
 from bit_keras.checkpoint_network import check_claims, recognize
 from bit_keras.checkpoint_report import describe
 from bit_keras.export import manifest, saved_model
@@ -17,6 +17,7 @@ from bit_keras.export.loaded import Loaded, resolution_of
 from bit_keras.export.loading import load_model
 from bit_keras.export.options import check_source
 from bit_keras.export.run import load_run, upstream_of
+from bit_keras.stored_arrays import check_size
 
 __all__ = ["Loaded", "load"]
 
