@@ -7,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-from bit_keras.benchmarks.selection import make_out
 from bit_keras.checks import check_init
 from bit_keras.export.options import check_source
 from bit_keras.quiet import quiet
@@ -162,7 +161,6 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    make_out(args)
     with quiet():
         import tensorflow as tf
 

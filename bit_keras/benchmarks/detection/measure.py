@@ -4,6 +4,7 @@ import argparse
 import collections
 import dataclasses
 import math
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from bit_keras.benchmarks.detection import (
 )
 from bit_keras.benchmarks.detection.sets import DetectionSet, open_set
 from bit_keras.benchmarks.finetune import Start, open_start
+from bit_keras.benchmarks.selection import make_out
 from bit_keras.data.batches import BadImages
 from bit_keras.failures import explained
 from bit_keras.recipes import coco_retinanet
@@ -28,6 +30,8 @@ from bit_keras.recipes.coco_retinanet import RetinaNet
 
 _PROTOCOL = "retinanet"
 _MAX_BOXES = 100
+# Folder of the trainings, within that of the results.
+_RUNS = "runs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +129,7 @@ def run(
             f"{args.dataset}: {args.train_split} and {test_split} do not have "
             "the same classes."
         )
+    make_out(args)
     out = Path(args.out)
     file = results.ResultsFile(out / results.FILE_NAME)
     done = _whole(file.rows())
@@ -134,8 +139,9 @@ def run(
     say(f"{job.start.name} on {job.train.name}: {job.settings}")
     counts = None
     for seed in range(args.seeds):
-        if job.config_hash(seed) in done:
-            say(f"seed {seed}: measured already")
+        key = job.config_hash(seed)
+        if key in done:
+            say(f"{_line(seed, done[key])} (measured already)")
         else:
             counts = counts or _counts(job, say)
             rows = _measured(job, seed, out, counts, say)
@@ -143,13 +149,19 @@ def run(
             say(_line(seed, rows))
     if args.export:
         _export(job, out, Path(args.export), say)
+    say(
+        f"{file.path}: all numbers; pictures beside it, weights in {_RUNS}/. "
+        f"Next: python -m bit_keras.benchmarks report {shlex.quote(str(out))} "
+        "--out DIR"
+    )
 
 
-def _whole(rows: Iterable[results.Row]) -> set[str]:
+def _whole(rows: Iterable[results.Row]) -> dict[str, list[results.Row]]:
     """Returns the trainings of which no row is missing."""
-    found = collections.Counter(row.config_hash for row in rows)
-    wanted = {row.config_hash: row.details["rows"] for row in rows}
-    return {key for key, count in found.items() if count >= wanted[key]}
+    found: dict[str, list[results.Row]] = collections.defaultdict(list)
+    for row in rows:
+        found[row.config_hash].append(row)
+    return {k: v for k, v in found.items() if len(v) >= v[-1].details["rows"]}
 
 
 def _counts(job: Job, say: Callable[[str], None]) -> dict[str, boxes.BoxCounts]:
@@ -170,7 +182,7 @@ def _measured(
     counts: dict[str, boxes.BoxCounts],
     say: Callable[[str], None],
 ) -> list[results.Row]:
-    say(f"seed {seed}")
+    say(f"seed {seed}: the first step and the first image also compile")
     found = evaluate.evaluate(
         trained(job, seed, out, say),
         job.test,
@@ -193,6 +205,10 @@ def _measured(
         "test_split": job.test.split,
         "recipe": dataclasses.asdict(job.recipe),
         "schedule": dataclasses.asdict(job.schedule),
+        # Those of the recipe, unless --steps says something else.
+        "epochs": job.schedule.steps
+        * job.recipe.batch_size
+        / job.train.num_images,
     }
     for split, its in counts.items():
         details[f"{split}_boxes"] = dataclasses.asdict(its)
@@ -209,7 +225,7 @@ def trained(job: Job, seed: int, out: Path, say: Callable[[str], None]) -> Any:
         out: The folder of results; the run's own folder is in it.
         say: Is given each message.
     """
-    folder = out / "runs" / f"detection-{job.config_hash(seed)}"
+    folder = out / _RUNS / f"detection-{job.config_hash(seed)}"
     with distribution.strategy("auto").scope():
         made = detector.build(
             job.start.loaded.model,

@@ -5,13 +5,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from bit_keras.benchmarks.drawing.plot import Panel, Table
+from bit_keras.benchmarks.drawing.plot import (
+    Axes,
+    Panel,
+    Plot,
+    Series,
+    Table,
+)
 
 _TEXT = """\
 COCO's average precision (%) on {task}: the mean over the overlaps .50 to .95, \
 that at one overlap, and that of small, medium and large objects (below 32 x \
 32, above 96 x 96 pixels); and the recall of 100 detections. Mean over seeds, \
-with the standard deviation between them.
+with the standard deviation between them; in the plot each seed is a point.
 
 {dropped}In the pictures, predictions with a score above .3 are above, the \
 annotated boxes below; of each model, the first seed."""
@@ -52,25 +58,29 @@ def _panel(
             for key in ("settings", "training")
         }
     )
-    of_classes = by["metric"].str.startswith(_CLASS)
-    classes = by[of_classes]
-    classes = classes.assign(metric=classes["metric"].str.removeprefix(_CLASS))
+    lines = _lines(by)
+    metrics = [name for name in lines if not name.startswith(_CLASS)]
+    classes = [name for name in lines if name.startswith(_CLASS)]
+    table = lines[metrics]
     more = ()
-    if len(classes):
-        names = tuple(dict.fromkeys(classes["metric"]))
-        table = _table(classes, names)
-        more = (Table(caption="AP50 (%) of each class", frame=table),)
+    if classes:
+        frame = lines[["model", "settings", "seeds", *classes]]
+        frame = frame.rename(columns=lambda name: name.removeprefix(_CLASS))
+        more = (Table(caption="AP50 (%) of each class", frame=frame),)
     return Panel(
         title=f"Detection on {task}",
         text=_TEXT.format(task=task, dropped=_dropped(by)),
-        table=_table(by[~of_classes], _METRICS),
+        plot=Plot(axes=(_axes(by),)),
+        table=table,
         more=more,
+        csv=lines,
         images=_pictures(by, folders),
     )
 
 
-def _table(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+def _lines(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns one line for each model and setting: means of all seeds."""
+    classes = [m for m in rows["metric"].unique() if m.startswith(_CLASS)]
     lines = []
     for _, group in rows.groupby(_SAME, sort=False):
         first = group.iloc[0]
@@ -79,7 +89,7 @@ def _table(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
             "settings": first["settings"],
             "seeds": group["seed"].nunique(),
         }
-        for metric in metrics:
+        for metric in (*_METRICS, *classes):
             values = 100 * group.loc[group["metric"] == metric, "value"]
             line[metric] = _mean(values)
         lines.append(line)
@@ -91,6 +101,47 @@ def _mean(values: pd.Series) -> str:
         return ""
     spread = f" ± {values.std():.1f}" if len(values) > 1 else ""
     return f"{values.mean():.1f}{spread}"
+
+
+def _axes(rows: pd.DataFrame) -> Axes:
+    """Returns the mean of each model as a bar, and each seed as a point."""
+    metrics = [m for m in rows["metric"].unique() if m in _METRICS]
+    metrics += [m for m in rows["metric"].unique() if m.startswith(_CLASS)]
+    groups = [group for _, group in rows.groupby(_SAME, sort=False)]
+    names = [group["model"].iloc[0] for group in groups]
+    width = 0.8 / len(groups)
+    series = []
+    for place, (name, group) in enumerate(zip(names, groups, strict=True)):
+        settings = group["settings"].iloc[0]
+        label = name if names.count(name) == 1 else f"{name}, {settings}"
+        group = group[group["metric"].isin(metrics)]
+        where = group["metric"].map(metrics.index)
+        where += (place - (len(groups) - 1) / 2) * width
+        values = 100 * group["value"]
+        means = values.groupby(where).mean()
+        hover = [
+            f"{label}\n{row.metric} {100 * row.value:.1f}, seed {row.seed}"
+            for row in group.itertuples()
+        ]
+        bars = {"kind": "bars", "label": label, "width": width}
+        series += [
+            Series(x=means.index.to_numpy(), y=means.to_numpy(), **bars),
+            Series(
+                x=where.to_numpy(),
+                y=values.to_numpy(),
+                colour="#222222",
+                group=label,
+                size=4.0,
+                hover=hover,
+            ),
+        ]
+    ticks = tuple((i, m.replace("/", " ")) for i, m in enumerate(metrics))
+    return Axes(
+        series=tuple(series),
+        y_label="%; points: seeds",
+        y_range=(0, 100),
+        x_ticks=ticks,
+    )
 
 
 def _dropped(rows: pd.DataFrame) -> str:
