@@ -100,9 +100,9 @@ def _from_arguments(text: str, index: int | None) -> Cluster:
     if index is None:
         here = [i for i, w in enumerate(workers) if _is_here(_host(w))]
         if len(here) != 1:
-            found = "none" if not here else str(len(here))
+            found = f"{len(here)} are" if here else "none is"
             raise ValueError(
-                f"--workers: {found} of {text} is on this machine, so that it "
+                f"--workers: of {text}, {found} on this machine, so that it "
                 "is not clear which one this process is. Add --worker-index, "
                 f"0 to {len(workers) - 1}."
             )

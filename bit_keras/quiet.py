@@ -1,10 +1,13 @@
 """Keeping TensorFlow's start-up notes from the user's terminal."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+
+from absl import logging as absl_logging
 
 
 @contextlib.contextmanager
@@ -32,3 +35,17 @@ def quiet() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def only_warnings() -> None:
+    """Hides everybody's notes; warnings come as `WARNING: ...` and no more.
+
+    absl would put date, thread and line of code before each of them.
+
+    Example:
+
+    >>> only_warnings()
+    """
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    handler = absl_logging.get_absl_handler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))

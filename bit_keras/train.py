@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import app, logging
+from absl import app
 
 from bit_keras import arguments, json_files, recipes, released
 from bit_keras.checks import check, check_finished
 from bit_keras.cluster import Cluster, find_cluster, wait_for_all
 from bit_keras.messages import one_line
-from bit_keras.quiet import quiet
+from bit_keras.quiet import only_warnings, quiet
 from bit_keras.recipe import (
     Recipe,
     from_dict,
@@ -350,7 +350,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(args: argparse.Namespace) -> int:
     # absl's command turns on everybody's notes.
-    logging.set_verbosity(logging.WARNING)
+    only_warnings()
     try:
         _cluster(args, build_recipe(args)[1])
     except (ValueError, OSError) as error:

@@ -28,8 +28,12 @@ def test_index_is_that_of_the_address_of_this_machine():
 @pytest.mark.parametrize(
     "workers, index, message",
     [
-        (FAR, None, "none of 203.* is on this machine.* Add --worker-index"),
-        ("localhost:1,localhost:2", None, "2 of localhost:1,localhost:2 is on"),
+        (FAR, None, "of 203.*, none is on this machine.* Add --worker-index"),
+        (
+            "localhost:1,localhost:2",
+            None,
+            "of localhost:1,localhost:2, 2 are on",
+        ),
         (FAR, 2, "--worker-index must be 0 to 1, for 2 workers; got 2"),
         (FAR, -1, "--worker-index must be 0 to 1, for 2 workers; got -1"),
         ("a:1,b", 0, '--workers: each worker must be host:port; got "b"'),

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from absl import logging
-
 from bit_keras.arguments import Parser
 from bit_keras.messages import one_line
+from bit_keras.quiet import only_warnings
 from bit_keras.recipe import did_you_mean
 from bit_keras.stops import Interrupted, NotFiniteError
 
@@ -94,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    logging.set_verbosity(logging.WARNING)
+    only_warnings()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Features come from TensorFlow, whatever backend the user works with.
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, logging
+from absl import app
 
 from bit_keras.arguments import Parser
 from bit_keras.export.options import Options, check, check_source
 from bit_keras.messages import one_line
-from bit_keras.quiet import quiet
+from bit_keras.quiet import only_warnings, quiet
 from bit_keras.recipe import did_you_mean
 
 _EPILOG = """\
@@ -230,7 +230,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _main(args: argparse.Namespace) -> int:
-    logging.set_verbosity(logging.WARNING)
+    only_warnings()
     if args.action is _export:
         try:
             args.options = _options(args)

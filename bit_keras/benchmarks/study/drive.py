@@ -1,5 +1,6 @@
 """Carries out a plan or a study on an engine, telling how it goes."""
 
+import shlex
 from collections.abc import Callable, Sequence
 
 from bit_keras.benchmarks.study import engine, job, plan, status
@@ -24,7 +25,7 @@ def rehearse(study: Study, threads: int, say: Say) -> list[str]:
     """
     folders = plan.prepare(study)
     if folders:
-        say(f"Rehearsing {len(folders)} kinds of jobs, a few steps each.")
+        say(f"Rehearsing a few steps of each kind of job: {len(folders)}.")
     failed = []
     calls = [(str(folder), threads) for folder in folders]
     for folder, state in engine.run_all(job.run, calls, say):
@@ -81,7 +82,11 @@ def run(
         )
     for line in status.failures(study, found):
         say(line)
-    return 0 if all(s.phase == "done" for s in found.values()) else 1
+    if not all(s.phase == "done" for s in found.values()):
+        return 1
+    out = shlex.quote(str(study.path))
+    say(f"Next: python -m bit_keras.benchmarks study report --out {out}")
+    return 0
 
 
 def order(

@@ -40,7 +40,13 @@ def write(study: Study, say: Callable[[str], None]) -> int:
     Raises:
         FileNotFoundError: If there are no rows yet.
     """
-    frame = results.load([study.path / "jobs"])
+    try:
+        frame = results.load([study.path / "jobs"])
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{study.path}: no job has measured anything yet. Look with: "
+            "study status; go on with: study run."
+        ) from None
     out = study.path / "report"
     models = checkpoints(frame)
     rows = frame.loc[frame["benchmark"] == "fewshot", list(_COLUMNS)]
