@@ -1,6 +1,5 @@
 """Handles: each kind resolves to the directory of its SavedModel."""
 
-import gc
 import hashlib
 import http.server
 import io
@@ -86,7 +85,6 @@ def server(packed):
     server.shutdown()
     thread.join()
     server.server_close()
-    gc.collect()
 
 
 def weights(path):
