@@ -100,7 +100,6 @@ def test_parameters_are_as_many_as_published(name, millions):
     for depth in (1, 2):
         make = models.create(name, num_classes=0, depth=depth)
         blocks.append(make.count_params())
-        keras.backend.clear_session()
     count = blocks[0] + (arguments["depth"] - 1) * (blocks[1] - blocks[0])
     # The paper's counts include heads, and 1 % more for L.
     assert count / 1e6 == pytest.approx(millions, rel=0.013, abs=1.3)

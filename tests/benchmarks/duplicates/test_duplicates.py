@@ -249,7 +249,7 @@ def test_a_photograph_in_train_and_test_under_two_labels(real):
     assert pair["upstream_id"].endswith("__2963")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_pictures_of_imagenet_in_its_small_version(real):
     """Checked by eye, all of them; the README knows 7, by whole images."""
     code, pairs = real(

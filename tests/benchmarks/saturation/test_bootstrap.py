@@ -142,7 +142,7 @@ def test_intervals_on_all_points_hold_the_truth(shared, kind, row):
     parameters = truth(shared, kind, row)
     rng = np.random.default_rng(0)
     inside = []
-    for _ in range(200):
+    for _ in range(100):
         fit = SaturationLaw().fit(*draw(parameters, 200, rng), on="all")
         ends = fit.confidence_interval()
         inside.append(
