@@ -183,7 +183,11 @@ def wait_for_training(process, out):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param("loky", marks=pytest.mark.soak), "dask", "ray"],
+    [
+        pytest.param("loky", marks=pytest.mark.soak),
+        "dask",
+        pytest.param("ray", marks=pytest.mark.soak),
+    ],
 )
 def test_a_killed_worker_costs_no_row_and_doubles_none(kind, tmp_path, request):
     more = ("--engine", kind, "--jobs", "2")
