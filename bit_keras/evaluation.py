@@ -1,5 +1,6 @@
 """How good a model is on a split: every example once."""
 
+import gc
 import math
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,8 @@ class Evaluation:
                 seen.add(self._steps.evaluate(batch), 1)
                 done = seen.steps * self._size / self._source.num_examples
                 on_batch(min(1, done))
+        # TensorFlow's iterators that fill devices are circles of references.
+        gc.collect()
         return {
             "split": self._source.split,
             "loss": seen.loss,
