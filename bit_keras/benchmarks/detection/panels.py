@@ -23,6 +23,8 @@ with the standard deviation between them; in the plot each seed is a point.
 annotated boxes below; of each model, the first seed."""
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 _CLASS = "AP50/"
+# More than these are in the table only, as COCO's 80.
+_MOST_CLASSES = 20
 # Rows that agree here are seeds of one measurement; "training" is what they are
 # of but for the seed.
 _SAME = ["model", "model_sha256", "protocol", "preprocessing", "training"]
@@ -106,7 +108,8 @@ def _mean(values: pd.Series) -> str:
 def _axes(rows: pd.DataFrame) -> Axes:
     """Returns the mean of each model as a bar, and each seed as a point."""
     metrics = [m for m in rows["metric"].unique() if m in _METRICS]
-    metrics += [m for m in rows["metric"].unique() if m.startswith(_CLASS)]
+    classes = [m for m in rows["metric"].unique() if m.startswith(_CLASS)]
+    metrics += classes if len(classes) <= _MOST_CLASSES else []
     groups = [group for _, group in rows.groupby(_SAME, sort=False)]
     names = [group["model"].iloc[0] for group in groups]
     width = 0.8 / len(groups)

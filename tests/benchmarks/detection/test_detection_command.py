@@ -184,6 +184,15 @@ def test_report_shows_numbers_and_pictures(bench):
     assert without.images == ()
 
 
+def test_many_classes_are_in_the_table_only(bench):
+    frame = results.load([bench.out])
+    one = frame[frame["metric"] == "AP50"]
+    many = [one.assign(metric=f"AP50/c{number}") for number in range(80)]
+    (panel,) = panels.panels(pd.concat([frame, *many]))
+    assert len(panel.plot.axes[0].x_ticks) < 20
+    assert "AP50/c79" in panel.csv
+
+
 def test_panel_has_the_mean_over_seeds(bench):
     frame = results.load([bench.out])
     other = frame.assign(seed=1, value=frame["value"] + 0.1)
