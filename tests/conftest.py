@@ -32,14 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
-@pytest.fixture(autouse=True)
-def frozen() -> Iterator[None]:
-    """Spares the garbage collector what earlier tests have left.
+@pytest.fixture(autouse=True, scope="module")
+def frozen() -> None:
+    """Spares the garbage collector what earlier files have left.
 
     TensorFlow keeps a million objects for as long as the process lives; to go
-    through them after each training took a quarter of the suite's time.
+    through them after each training took a quarter of the suite's time.  Here
+    and not at the end of a file, when its fixtures are still alive: what is
+    frozen is never collected.
     """
-    yield
     gc.collect()
     gc.freeze()
 
