@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bit_keras.benchmarks.study import command
+from bit_keras.benchmarks.study import command, report
 from bit_keras.benchmarks.study.settings import Study
 
 
@@ -103,6 +103,12 @@ def test_without_its_tasks_no_study_begins(tmp_path):
     with pytest.raises(FileNotFoundError, match="none of the tasks"):
         command.run(args)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_before_any_result_says_so(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    with pytest.raises(FileNotFoundError, match="no job has measured anything"):
+        report.write(Study(tmp_path), print)
 
 
 def test_status_is_printed(tasks, tmp_path, monkeypatch, capsys):
