@@ -11,29 +11,21 @@ eigenvalue, 10^4 per image, never enters the matrix to be inverted.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from bit_keras.benchmarks.classifier import Classifier
 from bit_keras.benchmarks.ridge import solve_path
+from bit_keras.benchmarks.row_blocks import blocks
 
 # Added to the standard deviation in fewshot_lsr.
 STD_EPSILON = 1e-5
 # The constant feature of fewshot_lsr; large, so hardly penalized.
 BIAS_CONSTANT = 100.0
-# Numbers in a block of rows: 32 MiB of float32.
-_BLOCK = 2**23
-
-
-def blocks(rows: int, width: int) -> Iterator[slice]:
-    """Cuts rows of `width` numbers into blocks of about 32 MiB of float32.
-
-    >>> list(blocks(5, 2**22))
-    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
-    """
-    step = max(1, _BLOCK // width)
-    for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))
+# Part of a weight that may be lost where it is computed in float32.
+_ROUNDING = 3e-7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +111,7 @@ class Moments:
             x -= self.centre
             self.products += x.T @ x
             hot = np.eye(len(self.counts))[self.labels[images[rows]]]
-            self.sums += x.T @ hot
+            self.sums += (hot.T @ x).T
             self.counts += hot.sum(axis=0).astype(np.int64)
 
     def whitened(self) -> tuple[Whitening, np.ndarray, np.ndarray]:
@@ -138,58 +130,6 @@ class Moments:
         # The -1 of the targets meets features of mean zero.
         right = 2 * (self.sums - np.outer(mean, self.counts))
         return white, gram, right * white.scale[:, None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Classifier:
-    """Linear classifiers, one for each penalty, as mixtures of a few.
-
-    Attributes:
-        basis: float32 `(features, images)`, by which raw features are projected
-            first; `None`: they are not.
-        weights: float32 `(features or images, p, classes)`.
-        offset: float32 `(p, classes)`.
-        mix: float32 `(penalties, p)`.
-        bias: float32 `(penalties, classes)`, from the constant feature.
-    """
-
-    basis: np.ndarray | None
-    weights: np.ndarray
-    offset: np.ndarray
-    mix: np.ndarray
-    bias: np.ndarray
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Returns float32 scores `(images, penalties, classes)`."""
-        width, p, classes = self.weights.shape
-        x = np.asarray(features, np.float32)
-        if self.basis is not None:
-            x = x @ self.basis
-        nodes = x @ self.weights.reshape(width, p * classes)
-        nodes += self.offset.ravel()
-        scores = np.matmul(self.mix, nodes.reshape(-1, p, classes))
-        # Equal in all classes of a balanced task: no winner depends on it.
-        if np.ptp(self.bias, axis=1).any():
-            scores += self.bias
-        return scores
-
-    def correct(self, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Counts the images whose highest score is that of their label.
-
-        Args:
-            features: `(images, features)`; read in blocks of rows.
-            labels: `(images,)`.
-
-        Returns:
-            Counts of shape `(penalties,)`.
-        """
-        _, p, classes = self.weights.shape
-        per_row = features.shape[1] + (p + len(self.mix)) * classes
-        count = np.zeros(len(self.mix), np.int64)
-        for rows in blocks(len(labels), per_row):
-            winners = self.scores(features[rows]).argmax(axis=-1)
-            count += (winners == labels[rows, None]).sum(axis=0)
-        return count
 
 
 def fit_dual(
@@ -217,18 +157,19 @@ def fit_dual(
     white = Whitening.of(features)
     x = white(features)
     y = targets(labels, num_classes)
-    mix, solutions = solve_path(x @ x.T, y - y.mean(axis=0), l2)
+    mix, directions = solve_path(x @ x.T, y - y.mean(axis=0), l2)
     counts = np.bincount(labels, minlength=num_classes)
     # Weights lie in the span of the images. Where that halves the work, test
     # features are projected on it; orthonormal, as products with the images
     # themselves would lose small eigenvalues to rounding in float32.
+    basis: np.ndarray | None
     direct = x.shape[1] * mix.shape[1] * num_classes
     if 2 * len(x) * (x.shape[1] + mix.shape[1] * num_classes) < direct:
-        basis, r = np.linalg.qr(x.T)
-        weights = (r @ solution for solution in solutions)
-        return _classifier(white, basis, mix, weights, counts, l2)
-    weights = (x.T @ solution for solution in solutions)
-    return _classifier(white, None, mix, weights, counts, l2)
+        basis, projected = np.linalg.qr(x.T)
+    else:
+        basis, projected = None, x.T
+    weights = _products(projected, directions)
+    return _classifier(white, basis, mix, weights, counts, l2)
 
 
 def fit_primal(moments: Moments, l2: np.ndarray) -> Classifier:
@@ -244,42 +185,71 @@ def fit_primal(moments: Moments, l2: np.ndarray) -> Classifier:
     white, gram, right = moments.whitened()
     # `right` has no part where `gram` is singular, so nothing grows as 1 / l2
     # that float32 would have to cancel.
-    mix, solutions = solve_path(gram, right, l2, np.float32)
-    return _classifier(white, None, mix, solutions, moments.counts, l2)
+    mix, directions = solve_path(gram, right, l2)
+    weights = directions(np.float32)
+    return _classifier(white, None, mix, weights, moments.counts, l2)
+
+
+def _products(
+    images: np.ndarray,
+    directions: Callable[[DTypeLike], Iterator[np.ndarray]],
+) -> Iterable[np.ndarray]:
+    """Returns what the directions weigh of `images`, `(features, images)`.
+
+    In float32 where that does no harm. It does where images are nearly linearly
+    dependent, and small sums remain of large terms.
+    """
+    small = images.astype(np.float32)
+    # Of a number about 1, as whitened features are, times a direction.
+    rounding = np.sqrt(len(images)) * np.finfo(np.float32).eps / 2
+    products = []
+    for part in directions(np.float32):
+        products.append(np.tensordot(small, part, 1))
+        terms = np.linalg.norm(part, axis=0)
+        sums = np.linalg.norm(products[-1], axis=0)
+        if (rounding * terms > _ROUNDING * sums).any():
+            exact = directions(np.float64)
+            return (np.tensordot(images, part, 1) for part in exact)
+    return products
 
 
 def _classifier(
     white: Whitening,
     basis: np.ndarray | None,
     mix: np.ndarray,
-    weights: Iterator[np.ndarray],
+    weights: Iterable[np.ndarray],
     counts: np.ndarray,
     l2: np.ndarray,
 ) -> Classifier:
     # Whitening goes into the first matrix, so that test features are used as
     # they are. Solved in float64, the weights predict well in float32.
-    if basis is not None:
+    if basis is None:
+        centre, scale = white.mean, white.scale
+    else:
         basis = basis * white.scale[:, None]
+        centre, scale = white.mean @ basis, np.ones(basis.shape[1])
     p, classes = mix.shape[1], len(counts)
-    rows = len(white.mean) if basis is None else basis.shape[1]
-    shift = -white.mean if basis is None else -white.mean @ basis
-    raw = np.empty((rows, p * classes), np.float32)
-    offset = np.empty(p * classes, np.float32)
+    raw = np.empty((len(centre), p, classes), np.float32)
+    offset = np.empty((p, classes), np.float32)
+    norms = np.empty((p, classes), np.float32)
     start = 0
     for weight in weights:
-        if basis is None:
-            weight *= white.scale[:, None]
-        columns = slice(start, start + weight.shape[1])
-        raw[:, columns] = weight
-        offset[columns] = shift @ weight
-        start = columns.stop
+        some = slice(start, start + weight.shape[2])
+        norms[:, some] = np.sqrt(np.einsum("npc,npc->pc", weight, weight))
+        weight *= scale[:, None, None]
+        raw[..., some] = weight
+        offset[:, some] = -np.tensordot(centre, weight, 1)
+        start = some.stop
     constant = BIAS_CONSTANT**2 * counts.sum()
     mean_target = 2 * counts / counts.sum() - 1
     bias = np.outer(constant / (constant + l2), mean_target)
     return Classifier(
         None if basis is None else basis.astype(np.float32),
-        raw.reshape(rows, p, classes),
-        offset.reshape(p, classes),
+        centre.astype(np.float32),
+        scale.astype(np.float32),
+        raw,
+        offset,
+        norms,
         mix.astype(np.float32),
         bias.astype(np.float32),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bit_keras.benchmarks.probe import blocks
+from bit_keras.benchmarks.row_blocks import blocks
 from bit_keras.benchmarks.subsets import SUBSETS
 from bit_keras.recipe import did_you_mean
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bit_keras.benchmarks import probe
+from bit_keras.benchmarks import probe, row_blocks
 
 GRID = 2.0 ** np.arange(-10, 20)
 
@@ -115,6 +115,20 @@ def test_blocks_do_not_change_the_counts(monkeypatch):
     classifier = fit(x, labels, 5, GRID)
     test_labels = np.arange(50) % 5
     whole = classifier.correct(test, test_labels)
-    monkeypatch.setattr(probe, "_BLOCK", 3000)
+    monkeypatch.setattr(row_blocks, "_BLOCK", 3000)
     assert classifier.correct(test, test_labels).tolist() == whole.tolist()
     assert whole.max() > 25
+
+
+def sums_in_float32(x, directions):
+    return list(probe._products(x, directions))[0].dtype == np.float32
+
+
+def test_weights_are_float32_only_where_their_sums_keep_their_digits():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 30)).T
+    assert sums_in_float32(x, lambda dtype: iter([np.ones((20, 1, 1), dtype)]))
+    # Equal images with opposite signs: nothing but rounding would remain.
+    x = np.hstack([x[:, :10], x[:, :10] * (1 + 1e-6)])
+    signs = np.repeat([1.0, -1.0], 10)[:, None, None]
+    assert not sums_in_float32(x, lambda dtype: iter([signs.astype(dtype)]))

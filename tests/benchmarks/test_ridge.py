@@ -11,15 +11,16 @@ def gram_of(rows, columns, seed=0):
     return (x * np.arange(1, columns + 1) ** -0.5).T @ x
 
 
-def solve_all(gram, targets, l2, **kwargs):
-    mix, solutions = solve_path(gram.copy(), targets.copy(), l2, **kwargs)
-    side_by_side = np.hstack(list(solutions))
-    p = mix.shape[1]
-    nodes = side_by_side.reshape(len(gram), p, targets.shape[1])
-    return np.einsum("kp,npm->knm", mix, nodes), p
+def solve_all(gram, targets, l2, dtype=np.float64):
+    mix, directions = solve_path(gram.copy(), targets, l2)
+    found = np.concatenate(list(directions(dtype)), axis=2)
+    assert found.dtype == dtype
+    return np.einsum("kp,npm->knm", mix, found), mix.shape[1]
 
 
-@pytest.mark.parametrize("rows, columns", [(300, 80), (40, 80), (9, 1), (9, 2)])
+@pytest.mark.parametrize(
+    "rows, columns", [(300, 80), (40, 80), (300, 150), (9, 1), (9, 2)]
+)
 def test_solves_for_every_penalty(rows, columns):
     x = np.random.default_rng(0).standard_normal((rows, columns))
     x *= np.arange(1, columns + 1) ** -0.5
@@ -54,6 +55,25 @@ def test_float32_only_rounds_the_result():
     assert 0 < abs(rounded - exact).max() < 1e-6 * abs(exact).max()
 
 
+def test_directions_can_be_had_again_in_another_precision():
+    x = np.random.default_rng(0).standard_normal((60, 12))
+    _, directions = solve_path(x.T @ x, x.T @ np.ones((60, 1)), GRID)
+    first, again = next(directions(np.float32)), next(directions(np.float64))
+    np.testing.assert_allclose(first, again, atol=1e-6 * abs(again).max())
+
+
+def test_the_first_directions_carry_the_most():
+    """What the rest adds falls, as a classifier that stops early needs."""
+    x = np.random.default_rng(0).standard_normal((300, 80))
+    x *= np.arange(1, 81) ** -0.5
+    mix, directions = solve_path(x.T @ x, x.T @ np.sign(x[:, :3]), GRID)
+    norms = np.linalg.norm(next(directions(np.float64)), axis=(0, 2))
+    sizes = norms * abs(mix)
+    total = sizes[:, 0]
+    for j in range(4, mix.shape[1]):
+        assert (sizes[:, j:].sum(axis=1) < total * 0.3 ** (j - 3) + 1e-4).all()
+
+
 def test_a_zero_matrix_has_the_zero_solution():
     found, solved = solve_all(np.zeros((4, 4)), np.zeros((4, 2)), GRID)
     assert solved == 1
@@ -62,6 +82,6 @@ def test_a_zero_matrix_has_the_zero_solution():
 
 def test_targets_are_left_as_they_are():
     targets = np.ones((4, 2))
-    _, solutions = solve_path(np.eye(4), targets, GRID)
-    assert list(solutions)
+    _, directions = solve_path(np.eye(4), targets, GRID)
+    assert list(directions(np.float64))
     assert (targets == 1).all()
