@@ -1,10 +1,13 @@
 """Group normalization with its ReLU, in few passes over memory."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from bit_keras.norm_formula import NormFormula, position_mean
 
 
 @keras.saving.register_keras_serializable("bit_keras")
@@ -79,51 +82,14 @@ class GroupNorm(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         gamma = ops.cast(self.gamma, "float32")
         beta = ops.cast(self.beta, "float32")
+        formula = NormFormula(
+            self.groups, self.epsilon, self.relu, self.compute_dtype
+        )
         if keras.backend.backend() == "tensorflow":
-            return self._with_gradient(inputs, gamma, beta)
+            return _with_gradient(formula, inputs, gamma, beta)
         # JAX fuses and recomputes by itself; in torch, a gradient by hand
         # would make second derivatives wrong without a word.
-        return self._forward(inputs, gamma, beta)[0]
-
-    def _forward(self, inputs: Any, gamma: Any, beta: Any) -> tuple:
-        """Returns the outputs, and mean and 1 / deviation of each channel."""
-        x = ops.cast(inputs, "float32")
-        center = _group_mean(_position_mean(x), self.groups)
-        # Second moment about the group's mean, not E[x^2] - E[x]^2, which
-        # cancels badly when the mean is large.  With the mean as a constant
-        # and what is taken off, which is 0, all derivatives are right, and
-        # the first has no pass over memory for the mean.
-        constant = ops.stop_gradient(center)
-        square = ops.square(x - _spread(constant, x))
-        variance = _group_mean(_position_mean(square), self.groups)
-        variance = variance - ops.square(center - constant)
-        inverse = ops.rsqrt(variance + self.epsilon)
-        scale = inverse * gamma
-        outputs = x * _spread(scale, x) + _spread(beta - center * scale, x)
-        if self.relu:
-            outputs = ops.relu(outputs)
-        outputs = ops.cast(outputs, self.compute_dtype)
-        return outputs, center, inverse
-
-    def _with_gradient(self, inputs: Any, gamma: Any, beta: Any) -> Any:
-        from bit_keras.tensorflow_ops import relu_gradient
-
-        @ops.custom_gradient
-        def forward(inputs: Any, gamma: Any, beta: Any) -> tuple:
-            outputs, center, inverse = self._forward(inputs, gamma, beta)
-
-            def gradients(upstream: Any) -> tuple:
-                # A name, for profiles; TensorFlow gives none of itself here.
-                with keras.name_scope("group_norm_gradient"):
-                    if self.relu:
-                        upstream = relu_gradient(upstream, outputs)
-                    return _gradients(
-                        upstream, inputs, gamma, center, inverse, self.groups
-                    )
-
-            return outputs, gradients
-
-        return forward(inputs, gamma, beta)
+        return formula.forward(position_mean, inputs, gamma, beta)[0]
 
     def compute_output_shape(
         self, input_shape: Sequence[int | None]
@@ -139,60 +105,27 @@ class GroupNorm(keras.layers.Layer):
         }
 
 
-def _gradients(
-    upstream: Any,
-    inputs: Any,
-    gamma: Any,
-    center: Any,
-    inverse: Any,
-    groups: int,
-) -> tuple:
-    """Returns the gradients of the norm's inputs, gamma and beta.
+def _with_gradient(
+    formula: NormFormula, inputs: Any, gamma: Any, beta: Any
+) -> Any:
+    from bit_keras import cpu_graphs
 
-    With d the upstream gradient times gamma, x_hat the normalized input and
-    means over a group, that of x is
-    `(d - mean(d) - x_hat * mean(d * x_hat)) * inverse`.
-    """
-    d_y = ops.cast(upstream, "float32")
-    # Recomputed, not kept from the forward pass.
-    centered = ops.cast(inputs, "float32") - _spread(center, inputs)
-    d_beta = _position_mean(d_y)
-    d_gamma = inverse * _position_mean(d_y * centered)
-    slope = -ops.square(inverse) * _group_mean(d_gamma * gamma, groups)
-    shift = -inverse * _group_mean(d_beta * gamma, groups)
-    d_x = d_y * _spread(inverse * gamma, inputs) + (
-        centered * _spread(slope, inputs) + _spread(shift, inputs)
-    )
-    positions = ops.cast(ops.prod(ops.shape(inputs)[1:-1]), "float32")
-    return (
-        ops.cast(d_x, inputs.dtype),
-        positions * ops.sum(d_gamma, 0),
-        positions * ops.sum(d_beta, 0),
-    )
+    forward = functools.partial(formula.forward, position_mean)
+    backward = functools.partial(formula.backward, position_mean)
+    if cpu_graphs.pays(inputs):
+        forward, backward = cpu_graphs.norm(formula, tuple(inputs.shape))
 
+    @ops.custom_gradient
+    def with_gradient(inputs: Any, gamma: Any, beta: Any) -> tuple:
+        outputs, center, inverse = forward(inputs, gamma, beta)
 
-def _position_mean(x: Any) -> Any:
-    """Returns the mean over all positions, `(batch, channels)`."""
-    # One axis after the other: TensorFlow reads memory in order, which takes
-    # half the time, and short sums are more exact.
-    while len(x.shape) > 2:
-        x = ops.mean(x, -2)
-    return x
+        def gradients(upstream: Any) -> tuple:
+            # A name, for profiles; TensorFlow gives none of itself here.
+            with keras.name_scope("group_norm_gradient"):
+                return backward(
+                    upstream, outputs, inputs, gamma, beta, center, inverse
+                )
 
+        return outputs, gradients
 
-def _group_mean(values: Any, groups: int) -> Any:
-    """Returns for each channel the mean of its group, `(batch, channels)`."""
-    if groups == -1:
-        return values
-    channels = values.shape[-1]
-    grouped = ops.reshape(values, (-1, groups, channels // groups))
-    mean = ops.mean(grouped, 2, keepdims=True)
-    # Not repeat(), which makes twenty nodes of a graph for the same.
-    mean = mean * ops.ones((1, 1, channels // groups))
-    return ops.reshape(mean, (-1, channels))
-
-
-def _spread(values: Any, x: Any) -> Any:
-    """Returns `(batch, channels)` so that it broadcasts over positions."""
-    ones = (1,) * (len(x.shape) - 2)
-    return ops.reshape(values, (-1, *ones, x.shape[-1]))
+    return with_gradient(inputs, gamma, beta)

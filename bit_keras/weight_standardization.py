@@ -1,6 +1,8 @@
 """Convolutions with standardized weights."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -53,9 +55,36 @@ class StdConv2D(keras.layers.Conv2D):
         return super().add_weight(*args, **kwargs)
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        if keras.backend.backend() == "tensorflow":
+            from bit_keras import cpu_graphs
+
+            if cpu_graphs.pays(inputs):
+                return self._on_cpu(inputs, kernel)
         kernel = standardize(kernel, self.epsilon)
         return super().convolution_op(
             inputs, ops.cast(kernel, self.compute_dtype)
+        )
+
+    def _on_cpu(self, inputs: Any, kernel: Any) -> Any:
+        from bit_keras import cpu_graphs
+
+        if cpu_graphs.pays(kernel):
+            kernel = _with_gradient(
+                *cpu_graphs.standardization(tuple(kernel.shape), self.epsilon),
+                ops.cast(kernel, "float32"),
+            )
+        else:
+            kernel = standardize(kernel, self.epsilon)
+        kernel = ops.cast(kernel, self.compute_dtype)
+        if self._is_pointwise():
+            return cpu_graphs.pointwise(inputs, kernel)
+        return super().convolution_op(inputs, kernel)
+
+    def _is_pointwise(self) -> bool:
+        return (
+            self.kernel_size == self.strides == (1, 1)
+            and self.groups == 1
+            and self.data_format == "channels_last"
         )
 
     def get_config(self) -> dict:
@@ -80,47 +109,77 @@ def standardize(kernel: Any, epsilon: float = 1e-10) -> Any:
     True
     """
     kernel = ops.cast(kernel, "float32")
+    forward = functools.partial(standardized, filter_mean, epsilon)
     if keras.backend.backend() == "tensorflow":
-        return _with_gradient(kernel, epsilon)
+        backward = functools.partial(standardized_gradient, filter_mean)
+        return _with_gradient(forward, backward, kernel)
     # JAX fuses by itself; in torch, a gradient by hand would make second
     # derivatives wrong without a word.
-    return _standardized(kernel, epsilon)[0]
+    return forward(kernel)[0]
 
 
-def _standardized(kernel: Any, epsilon: float) -> tuple[Any, Any]:
-    """Returns the result, and 1 / deviation of each filter."""
-    centered = kernel - _filter_mean(kernel)
+def standardized(
+    mean: Callable, epsilon: float, kernel: Any
+) -> tuple[Any, Any]:
+    """Returns the kernel standardized, and 1 / deviation of each filter.
+
+    Args:
+        mean: `filter_mean`, or a faster one.
+        epsilon: Added to the variance.
+        kernel: float32 `(..., out_channels)`.
+    """
+    centered = kernel - mean(lambda x: x, kernel)
     # Float32 sums over thousands of taps leave a mean of about 1e-6, which the
     # depth of the network amplifies: take off the rest.  It is 0 but for
     # rounding, and so is its gradient.
-    centered -= ops.stop_gradient(_filter_mean(centered))
-    variance = _filter_mean(ops.square(centered))
+    centered -= ops.stop_gradient(mean(lambda x: x, centered))
+    variance = mean(ops.square, centered)
     inverse = ops.rsqrt(variance + epsilon)
     return centered * inverse, inverse
 
 
-def _with_gradient(kernel: Any, epsilon: float) -> Any:
+def standardized_gradient(
+    mean: Callable, upstream: Any, outputs: Any, inverse: Any
+) -> Any:
+    """Returns the gradient of `standardized`'s kernel.
+
+    Args:
+        mean: `filter_mean`, or a faster one.
+        upstream: The gradient of the outputs.
+        outputs: Of `standardized`.
+        inverse: From it, too.
+    """
+    along = mean(ops.multiply, upstream, outputs)
+    shift = mean(lambda x: x, upstream)
+    return (upstream - (outputs * along + shift)) * inverse
+
+
+def _with_gradient(forward: Callable, backward: Callable, kernel: Any) -> Any:
     @ops.custom_gradient
-    def forward(kernel: Any) -> tuple:
-        outputs, inverse = _standardized(kernel, epsilon)
+    def with_gradient(kernel: Any) -> tuple:
+        outputs, inverse = forward(kernel)
 
         def gradient(upstream: Any) -> Any:
             # A name, for profiles; TensorFlow gives none of itself here.
             with keras.name_scope("standardize_gradient"):
-                along = _filter_mean(upstream * outputs)
-                shift = _filter_mean(upstream)
-                return (upstream - (outputs * along + shift)) * inverse
+                return backward(upstream, outputs, inverse)
 
         return outputs, gradient
 
-    return forward(kernel)
+    return with_gradient(kernel)
 
 
-def _filter_mean(kernel: Any) -> Any:
-    """Returns the mean of each filter, `(1, 1, 1, out_channels)`."""
-    taps = math.prod(kernel.shape[:3])
+def filter_mean(function: Callable, *arrays: Any) -> Any:
+    """Returns the mean of a function over each filter, `(1, 1, 1, filters)`.
+
+    Args:
+        function: Of the arrays; works number by number.
+        *arrays: `(height, width, channels, filters)`.
+    """
+    x = function(*arrays)
+    taps = math.prod(x.shape[:3])
     # In two stages: TensorFlow reads memory in order, which takes half the
     # time, and short sums are more exact.
     block = math.gcd(taps, 32)
-    blocks = ops.reshape(kernel, (taps // block, block, kernel.shape[3]))
+    blocks = ops.reshape(x, (taps // block, block, x.shape[3]))
     return ops.reshape(ops.mean(ops.mean(blocks, 1), 0), (1, 1, 1, -1))

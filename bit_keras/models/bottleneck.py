@@ -111,7 +111,9 @@ class BottleneckUnit(keras.layers.Layer):
         h = self.a_norm(inputs, training=training)
         shortcut = self.projection(h) if self.projects else inputs
         h = self.b_norm(self.a_conv(h), training=training)
-        h = self.c_norm(self.b_conv(zero_pad(h, 1)), training=training)
+        if self.stride > 1:
+            h = zero_pad(h, 1)
+        h = self.c_norm(self.b_conv(h), training=training)
         return ops.add(shortcut, self.c_conv(h))
 
     def compute_output_shape(
@@ -188,7 +190,10 @@ def convolution(
     name: str,
     dtype: Any,
 ) -> keras.layers.Layer:
-    """Returns an unpadded, bias-free convolution, standardized or plain.
+    """Returns a bias-free convolution, standardized or plain.
+
+    With a stride it is unpadded: `zero_pad` comes before it. Without, "same" is
+    the same padding, and need not be a copy.
 
     Plain ones keep the checkpoint's name (`..._standardized_conv2d`), so that
     one file format serves the whole ablation.
@@ -203,7 +208,7 @@ def convolution(
         filters,
         kernel_size,
         strides=stride,
-        padding="valid",
+        padding="valid" if stride > 1 else "same",
         use_bias=False,
         name=name,
         dtype=dtype,

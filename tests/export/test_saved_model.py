@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
-from bit_keras import checkpoints, models
+from bit_keras import checkpoints, cpu_graphs, models
 from bit_keras.export import saved_model, source
 from bit_keras.export.folding import fold
 
@@ -59,6 +60,18 @@ def test_every_output_is_the_models(model, loaded, shape):
     np.testing.assert_allclose(served, features, **close)
     (logits,) = loaded.signatures["logits"](images=images).values()
     np.testing.assert_allclose(logits, want["logits"], **close)
+
+
+def test_no_part_needs_xla(model, tmp_path, monkeypatch):
+    """Not every program that serves a SavedModel can compile."""
+    monkeypatch.setattr(cpu_graphs, "_PAYS", 0)
+    saved_model.write(model, tmp_path / "saved", None)
+    saved = saved_model_pb2.SavedModel.FromString(
+        (tmp_path / "saved" / "saved_model.pb").read_bytes()
+    )
+    functions = saved.meta_graphs[0].graph_def.library.function
+    assert len(functions) > 10
+    assert not [f for f in functions if f.attr["_XlaMustCompile"].b]
 
 
 def test_variables_are_the_backbones(model, loaded):
