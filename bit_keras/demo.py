@@ -6,7 +6,6 @@ before it runs.
 
 import argparse
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bit_keras.atomic_writes import write_atomic
+from bit_keras.environment import prepare_tensorflow
 from bit_keras.quiet import quiet
 
 # Upstream: 16 generated shapes.  The schedule is BiT-S's, scaled to 900 steps;
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = subprocess.run([sys.executable, *command]).returncode
         if code:
             return code
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    prepare_tensorflow()
     with quiet():
         lines = table(out), through_hub(out)
     page = out / "report" / "report.html"

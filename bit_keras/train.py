@@ -21,6 +21,7 @@ from absl import app
 from bit_keras import arguments, json_files, recipes, released
 from bit_keras.checks import check, check_finished
 from bit_keras.cluster import Cluster, find_cluster, wait_for_all
+from bit_keras.environment import prepare_tensorflow
 from bit_keras.messages import one_line
 from bit_keras.quiet import only_warnings, quiet
 from bit_keras.recipe import (
@@ -356,9 +357,7 @@ def _main(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         _say(f"error: {one_line(error)}")
         return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # This command trains with TensorFlow, whatever else the user works with.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    prepare_tensorflow()
     try:
         result = run(args)
     except KeyboardInterrupt:

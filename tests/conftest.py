@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,6 +10,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+# As the commands have it; see bit_keras/environment.py.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # Files of a minute and more, which at the end would keep one process busy and
 # the others waiting.

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from bit_keras.arguments import Parser
+from bit_keras.environment import prepare_tensorflow
 from bit_keras.messages import one_line
 from bit_keras.quiet import only_warnings
 from bit_keras.recipe import did_you_mean
@@ -94,9 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     only_warnings()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Features come from TensorFlow, whatever backend the user works with.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    prepare_tensorflow()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn

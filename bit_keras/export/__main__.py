@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from absl import app
 
 from bit_keras.arguments import Parser
+from bit_keras.environment import prepare_tensorflow
 from bit_keras.export.options import Options, check, check_source
 from bit_keras.messages import one_line
 from bit_keras.quiet import only_warnings, quiet
@@ -237,9 +237,7 @@ def _main(args: argparse.Namespace) -> int:
         except (ValueError, OSError) as error:
             _say(f"error: {one_line(error)}")
             return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Exports are TensorFlow's, whatever backend the user works with.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    prepare_tensorflow()
     try:
         args.action(args)
     except (ValueError, OSError) as error:

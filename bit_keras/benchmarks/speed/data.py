@@ -22,6 +22,7 @@ from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import arguments
 from bit_keras.benchmarks.speed.pipelines import Cost, PipelineProcess
 from bit_keras.benchmarks.speed.table import table
+from bit_keras.environment import prepare_tensorflow
 from bit_keras.recipes import hyperrule
 
 _HERE = "bit_keras.benchmarks.speed"
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.images < _BATCH_SIZE or args.repeats < 1:
         parser.error(f"--images is {_BATCH_SIZE} or more, --repeats 1 or more.")
     width, height = map(int, size.groups())
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    prepare_tensorflow()
     # Several for each core, of which PyTorch's each make whole ones.
     batches = max(args.images // _BATCH_SIZE, 4 * _cores())
     costs = measure(batches, height, width, args.repeats)

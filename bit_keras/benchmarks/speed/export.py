@@ -5,7 +5,6 @@ Every ratio is of two things measured in the same run, in turns.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import process_memory
 from bit_keras.benchmarks.speed.table import table
+from bit_keras.environment import prepare_tensorflow
 from bit_keras.quiet import quiet
 
 # Goals, as limits on the figures of the same name.
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--step", choices=("export", "reload"), help=argparse.SUPPRESS)
     add("--folder", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    prepare_tensorflow()
     if args.step:
         step = {"export": _export, "reload": _reload}[args.step]
         print(json.dumps(step(Path(args.folder))))

@@ -10,7 +10,6 @@ import argparse
 import collections
 import dataclasses
 import json
-import os
 import re
 import statistics
 import sys
@@ -18,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import arguments
@@ -30,18 +30,20 @@ from bit_keras.benchmarks.speed.contestants import (
     matmul_side,
 )
 from bit_keras.benchmarks.speed.table import table
+from bit_keras.environment import prepare_tensorflow
 
 FORWARD, INPUT_GRADIENT, FILTER_GRADIENT = (
     "convolutions, forward",
     "convolutions, gradient of inputs",
     "convolutions, gradient of filters",
 )
-# Kind -> what the operation's "path:type" contains; the first that fits.
+# Kind -> what the operation's "path:type" contains; the first that fits. 1x1
+# convolutions are matrix products where `cpu_graphs` makes them.
 _KINDS = {
-    FILTER_GRADIENT: r":.*Conv2DBackpropFilter",
-    INPUT_GRADIENT: r":.*Conv2DBackpropInput",
-    FORWARD: r":.*Conv2D$",
-    "matrix products": r":.*MatMul",
+    FILTER_GRADIENT: r":.*Conv2DBackpropFilter|conv2d(_\d+)?/MatMul/MatMul_1:",
+    INPUT_GRADIENT: r":.*Conv2DBackpropInput|conv2d(_\d+)?/MatMul/MatMul:",
+    FORWARD: r":.*Conv2D$|conv2d(_\d+)?/MatMul:",
+    "the head's matrix products": r":.*MatMul",
     "group norm and ReLU": r"group_norm",
     "weight standardization": r"standardized_conv2d|standardize_gradient",
     "optimizer": r"(^|/)(sgd|adam)(_\d+)?/",
@@ -52,6 +54,11 @@ _OTHER = "other operations"
 _NONE = "between operations"
 # As the profiler names an operation: its path in the graph, and its type.
 _OPERATION = re.compile(r"[\w./>-]+:[A-Z_]\w*")
+# The event of an operation that XLA compiled, and this operation's type.
+_COMPILED, _COMPILED_TYPE = (
+    "ExecutorState::ProcessAsync::Start",
+    "PartitionedCall",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shapes = bit_shapes(args.model, args.resolution)
     at_least_1("--batch-size", args.batch_size)
     at_least_1("--steps", args.steps)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    prepare_tensorflow()
     task = Task(
         "tensorflow",
         args.model,
@@ -179,11 +186,26 @@ def _operations(folder: Path) -> list[tuple[str, float]]:
     (path,) = folder.rglob("*.xplane.pb")
     space = xplane_pb2.XSpace.FromString(path.read_bytes())
     return [
-        (plane.event_metadata[event.metadata_id].name, event.duration_ps / 1e12)
+        (_name(plane, event), event.duration_ps / 1e12)
         for plane in space.planes
         for line in plane.lines
         for event in line.events
     ]
+
+
+def _name(plane: Any, event: Any) -> str:
+    """Returns the "path:type" of an operation, or what else an event is."""
+    name = plane.event_metadata[event.metadata_id].name
+    if name != _COMPILED:
+        return name
+    names = plane.stat_metadata
+    facts = {
+        names[stat.metadata_id].name: stat.str_value
+        or names[stat.ref_value].name
+        for stat in event.stats
+    }
+    path, kind = facts.get("name", ""), facts.get("kernel_type")
+    return f"{path}:{kind}" if kind == _COMPILED_TYPE else name
 
 
 def by_kind(events: Iterable[tuple[str, float]]) -> dict[str, float]:

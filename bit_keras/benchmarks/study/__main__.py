@@ -4,11 +4,11 @@ Measures all kept checkpoints of one trained job; `study run` calls it.
 Exit codes: 0 done, 1 failed, 2 wrong arguments.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bit_keras.environment import prepare_tensorflow
 from bit_keras.quiet import quiet
 
 
@@ -27,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(argv) != 1 or not (Path(argv[0]) / "recipe.json").is_file():
         _say("error: give the folder of a job, such as OUT/jobs/NAME.")
         return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    prepare_tensorflow()
     with quiet():
         import tensorflow as tf
 

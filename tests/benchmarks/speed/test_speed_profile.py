@@ -1,9 +1,12 @@
 import json
+import re
 
 import pytest
 
+from bit_keras import cpu_graphs
 from bit_keras.benchmarks.speed import profile as speed
 from bit_keras.benchmarks.speed.bit_shapes import bit_shapes
+from bit_keras.benchmarks.speed.contestants import Task
 
 UNIT = "bit_r50x1/block2_unit01"
 
@@ -23,6 +26,16 @@ UNIT = "bit_r50x1/block2_unit01"
             "Conv2DBackpropFilter:Conv2DBackpropFilter",
             speed.FILTER_GRADIENT,
         ),
+        (f"{UNIT}/a_standardized_conv2d_1/MatMul:MatMul", speed.FORWARD),
+        (
+            f"gradient_tape/{UNIT}/a_standardized_conv2d_1/MatMul/MatMul:MatMul",
+            speed.INPUT_GRADIENT,
+        ),
+        (
+            f"gradient_tape/{UNIT}/c_standardized_conv2d/MatMul/MatMul_1:MatMul",
+            speed.FILTER_GRADIENT,
+        ),
+        (f"{UNIT}/a_group_norm/PartitionedCall:PartitionedCall", "group norm"),
         (f"{UNIT}/c_group_norm_1/Relu:Relu", "group norm and ReLU"),
         ("group_norm_gradient_3/mul_1:Mul", "group norm and ReLU"),
         (f"{UNIT}/a_standardized_conv2d/Mean:Mean", "weight standardization"),
@@ -31,7 +44,7 @@ UNIT = "bit_r50x1/block2_unit01"
             "sgd/ResourceApplyKerasMomentum_7:ResourceApplyKerasMomentum",
             "optimizer",
         ),
-        ("bit_r50x1/head/BiasAdd:_FusedMatMul", "matrix products"),
+        ("bit_r50x1/head/BiasAdd:_FusedMatMul", "the head's matrix"),
         (f"{UNIT}/Pad:Pad", "pooling and padding"),
         (
             "bit_r50x1/root_block_pool/MaxPool2d:MaxPool",
@@ -54,8 +67,28 @@ def test_only_operations_count():
         ("EagerExecute", 7.0),
         ("__inference_train_31", 7.0),
     ]
-    want = {speed.FORWARD: 3.0, "matrix products": 0.5}
+    want = {speed.FORWARD: 3.0, "the head's matrix products": 0.5}
     assert speed.by_kind(events) == want
+
+
+def test_what_xla_compiled_is_its_layers(monkeypatch):
+    """Every part that ran is an operation of the layer it is of."""
+    events = []
+
+    def by_kind(found):
+        events.extend(found)
+        return {}
+
+    monkeypatch.setattr(cpu_graphs, "_PAYS", 0)
+    monkeypatch.setattr(speed, "by_kind", by_kind)
+    task = Task("tensorflow", "bit_nano", 24, 2, "float32")
+    speed.measure(task, 1)
+    ran = sum(n == "CpuExecutable::ExecuteAsyncOnStream" for n, _ in events)
+    parts = [s for n, s in events if re.search("group_norm.*:Part", n)]
+    # Each of 3 units has 3 norms, and there is that before the head.
+    assert len(parts) == 2 * 10 and min(parts) > 0
+    parts += [s for n, s in events if re.search("standard.*:Part", n)]
+    assert len(parts) == ran
 
 
 def test_gflops_are_those_of_the_shapes():
