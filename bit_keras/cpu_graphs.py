@@ -9,6 +9,7 @@ are.
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -70,18 +71,10 @@ def norm(
         )
         return tf.reshape(outputs, shape), *statistics
 
-    def backward(
-        upstream: tf.Tensor,
-        inputs: tf.Tensor,
-        gamma: tf.Tensor,
-        beta: tf.Tensor,
-        *statistics: tf.Tensor,
-    ) -> tuple:
-        x = flat(inputs)
-        # Where the ReLU let pass: quicker computed than read.
-        outputs = formula.apply(x, gamma, beta, *statistics)
+    def backward(upstream: tf.Tensor, inputs: tf.Tensor, *rest: Any) -> tuple:
+        # None: where the ReLU let pass is quicker computed than read.
         d_x, *d_parameters = formula.backward(
-            _folded_mean, flat(upstream), outputs, x, gamma, beta, *statistics
+            _folded_mean, flat(upstream), None, flat(inputs), *rest
         )
         return tf.reshape(d_x, shape), *d_parameters
 

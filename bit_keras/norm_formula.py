@@ -54,10 +54,10 @@ class NormFormula:
         variance = self._group_mean(square) - ops.square(center - constant)
         inverse = ops.rsqrt(variance + self.epsilon)
         # Of x, since a second cast would have a second gradient, rounded too.
-        outputs = self.apply(x, gamma, beta, center, inverse)
+        outputs = self._apply(x, gamma, beta, center, inverse)
         return outputs, center, inverse
 
-    def apply(
+    def _apply(
         self, inputs: Any, gamma: Any, beta: Any, center: Any, inverse: Any
     ) -> Any:
         """Returns the outputs, from the statistics that `forward` found."""
@@ -88,19 +88,21 @@ class NormFormula:
         Args:
             mean: `position_mean`, or a faster one.
             upstream: The gradient of the outputs.
-            outputs: From `forward`, and what follows, too.
+            outputs: From `forward`; None: computed again.
             inputs: `(batch, ..., channels)`.
             gamma: `(channels,)`.
-            beta: `(channels,)`; not needed where there are outputs.
-            center: `(batch, channels)`.
-            inverse: `(batch, channels)`.
+            beta: `(channels,)`.
+            center: From `forward`, `(batch, channels)`.
+            inverse: From it, too.
         """
         if self.relu:
             from bit_keras.tensorflow_ops import relu_gradient
 
+            if outputs is None:
+                outputs = self._apply(inputs, gamma, beta, center, inverse)
             upstream = relu_gradient(upstream, outputs)
         d_y = ops.cast(upstream, "float32")
-        # Recomputed, not kept from the forward pass.
+        # Computed again, not kept from the forward pass.
         centered = ops.cast(inputs, "float32") - spread(center, inputs)
         d_beta = mean(lambda d_y: d_y, d_y)
         d_gamma = inverse * mean(lambda d_y, x: d_y * x, d_y, centered)
