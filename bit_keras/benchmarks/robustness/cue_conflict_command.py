@@ -5,13 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bit_keras.benchmarks import selection, tasks
-from bit_keras.benchmarks.robustness.cue_conflict import (
-    CueConflict,
-    category_columns,
-    decide,
-    shape_bias,
-)
-from bit_keras.benchmarks.robustness.label_space import imagenet_classes
 from bit_keras.benchmarks.robustness.shift_command import (
     add_endpoint,
     open_job,
@@ -21,6 +14,7 @@ from bit_keras.quiet import quiet
 
 if TYPE_CHECKING:
     from bit_keras.benchmarks.results import Row
+    from bit_keras.benchmarks.robustness.cue_conflict import CueConflict
     from bit_keras.benchmarks.robustness.shift import Job
 
 
@@ -95,6 +89,11 @@ def run(args: argparse.Namespace) -> int:
 def _measure(job: "Job", args: argparse.Namespace) -> list["Row"]:
     from bit_keras.benchmarks import images, task_data
     from bit_keras.benchmarks.robustness import columns
+    from bit_keras.benchmarks.robustness.cue_conflict import (
+        category_columns,
+        decide,
+        shape_bias,
+    )
 
     task = tasks.get(args.task, selection.read_tasks_file(args.tasks_file))
     names = class_names(args, job.backbone.num_classes)
@@ -115,7 +114,7 @@ def _measure(job: "Job", args: argparse.Namespace) -> list["Row"]:
     return rows(task.name, counted, groups, config, **job.fields(how))
 
 
-def _tell(found: CueConflict, groups: dict[str, list[int]]) -> None:
+def _tell(found: "CueConflict", groups: dict[str, list[int]]) -> None:
     say(
         f"{found.images} images; left out: {found.no_conflict} whose shape and "
         f"texture agree, {found.unknown} of categories that the head lacks. "
@@ -125,7 +124,7 @@ def _tell(found: CueConflict, groups: dict[str, list[int]]) -> None:
 
 def rows(
     task: str,
-    found: CueConflict,
+    found: "CueConflict",
     groups: dict[str, list[int]],
     config: dict,
     **fields: object,
@@ -185,6 +184,7 @@ def class_names(args: argparse.Namespace, num_classes: int) -> tuple[str, ...]:
         ValueError: If nothing tells them, or another number of them.
     """
     from bit_keras.benchmarks.backbone import is_weights
+    from bit_keras.benchmarks.robustness.label_space import imagenet_classes
     from bit_keras.export import handles
 
     if args.labels:

@@ -3,19 +3,19 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from bit_keras.benchmarks import results, selection
-from bit_keras.benchmarks.robustness import (
-    effective,
-    effective_rows,
-    reference_models,
-)
-from bit_keras.benchmarks.robustness.effective import Line
-from bit_keras.benchmarks.robustness.rows import store
+from bit_keras.benchmarks import selection
 from bit_keras.recipe import did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from bit_keras.benchmarks.robustness.effective import Line
+
+# As in effective.py, which needs SciPy.
+_SCALES = ("logit", "probit", "linear")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--scale",
-        choices=effective.SCALES,
+        choices=_SCALES,
         default="logit",
         help="on which accuracies are on a line; default logit",
     )
@@ -111,6 +111,13 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
+    from bit_keras.benchmarks.robustness import (
+        effective,
+        effective_rows,
+        reference_models,
+    )
+    from bit_keras.benchmarks.robustness.rows import store
+
     pairs = reference_models.read_pairs(
         args.reference_id,
         args.reference_shifted,
@@ -150,7 +157,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell_left_out(
-    pairs: pd.DataFrame, reference: np.ndarray, judged: np.ndarray, scale: str
+    pairs: "pd.DataFrame",
+    reference: "np.ndarray",
+    judged: "np.ndarray",
+    scale: str,
 ) -> None:
     for what, left_out in (("reference", reference), ("judged", judged)):
         names = pairs["model"][left_out]
@@ -162,7 +172,7 @@ def _tell_left_out(
             )
 
 
-def _tell(line: Line) -> None:
+def _tell(line: "Line") -> None:
     _say(
         f"{line.n} reference models: {line.scale}(shifted) = {line.slope:.3f} "
         f"{line.scale}(source) {line.intercept:+.3f}; R2 {line.r2:.3f}, "
@@ -175,10 +185,12 @@ def _between(args: argparse.Namespace) -> str:
     return f"{one} -> {two}"
 
 
-def _own(args: argparse.Namespace) -> pd.DataFrame | None:
+def _own(args: argparse.Namespace) -> "pd.DataFrame | None":
     """Returns what `robustness shift` measured of one shift; None: nothing."""
     if not args.results:
         return None
+    from bit_keras.benchmarks import results
+
     frame = results.load([args.results])
     frame = frame[
         (frame["benchmark"] == "robustness")

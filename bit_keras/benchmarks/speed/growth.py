@@ -14,9 +14,6 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-from scipy.optimize import nnls
-
 from bit_keras import models
 from bit_keras.atomic_writes import write_atomic
 from bit_keras.benchmarks.speed import arguments
@@ -234,6 +231,9 @@ def fixed_cost(costs: Sequence[Cost]) -> tuple[float, float]:
     >>> round(fixed, 6), round(each, 6)
     (2.0, 3.0)
     """
+    import numpy as np
+    from scipy.optimize import nnls
+
     batches = np.array([cost.value for cost in costs], float)
     calls = batches * [cost.seconds for cost in costs]
     inputs = np.stack([1 / calls, batches / calls], 1)
@@ -253,6 +253,8 @@ def exponent(values: Sequence[float], costs: Sequence[float]) -> float:
     >>> round(exponent([1, 2, 4], [3, 12, 48]), 6)
     2.0
     """
+    import numpy as np
+
     slope, _ = np.polyfit(np.log(values), np.log(costs), 1)
     return float(slope)
 

@@ -1,5 +1,8 @@
 """The measurement of start-up: what is started, and what is judged."""
 
+import subprocess
+import sys
+
 import pytest
 
 from bit_keras.benchmarks.__main__ import usage
@@ -22,6 +25,24 @@ def test_every_command_is_started():
     # Those of `speed` are no commands of their own.
     assert "benchmarks extraction --help" not in started
     assert started["bare interpreter"] == ["-c", "pass"]
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in startup.commands(usage()) if n.endswith("--help")]
+)
+def test_help_needs_no_large_package(name):
+    words = startup.commands(usage())[name]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines}
+    assert "argparse" in imported and "usage:" in done.stdout
+    large = {"tensorflow", "keras", "pandas", "scipy", "sklearn", "matplotlib"}
+    assert not large & imported
 
 
 def test_goals_are_judged_by_the_median():
