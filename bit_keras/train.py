@@ -361,7 +361,7 @@ def _main(args: argparse.Namespace) -> int:
     try:
         result = run(args)
     except KeyboardInterrupt:
-        _say("Stopped before the first step; there is nothing to save.")
+        _say("Stopped before the first step: there is nothing new to save.")
         return 128 + signal.SIGINT
     except Interrupted as stop:
         same = "The same command"

@@ -11,6 +11,7 @@ class.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -95,6 +96,12 @@ def open_folder(path: str, split: str, label: str = "label") -> Source:
     slices = slice_split(name, split, lengths)
     ordered = {key: sorted(splits[key], key=_order) for key, _, _ in slices}
     images = [i for key, a, b in slices for i in ordered[key][a:b]]
+    there = {word for i in images for word in i.labels}
+    if missing := [word for word in class_names if word not in there]:
+        _warn(
+            f'{name}: split "{split}" has no image of {len(missing)} of the '
+            f"{len(class_names)} classes over all splits ({_some(missing)})."
+        )
     fetch = _fetch_files(images, class_names, multi_label)
     read = read_by_index(fetch, len(images))
     return Source(
@@ -194,9 +201,9 @@ def _scan_directory(root: Path) -> dict[str, list[_Image]]:
             + " Move the images of each class into a folder of its own."
         )
     if ignored:
-        _logger.warning(
-            "%s: ignored %d files that are not images (%s).",
-            *(root, ignored, " ".join(EXTENSIONS)),
+        _warn(
+            f"{root}: ignored {ignored} files that are not images "
+            f"({' '.join(EXTENSIONS)})."
         )
     if direct and set(tree) <= _SPLITS:
         raise ValueError(
@@ -298,6 +305,12 @@ def _scan_csv(path: str, label: str) -> tuple[dict[str, list[_Image]], bool]:
             "relative to the CSV file."
         )
     return splits, multi_label
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    """Warns once, however often a folder is opened."""
+    _logger.warning(message)
 
 
 def _some(names: list[str]) -> str:

@@ -1,9 +1,10 @@
 """The command: python -m bit_keras.export SOURCE --out DIR.
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments.
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 stopped by Ctrl-C.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -243,6 +244,9 @@ def _main(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         _say(f"error: {one_line(error)}")
         return 1
+    except KeyboardInterrupt:
+        _say("Stopped. What was not finished was not written.")
+        return 128 + signal.SIGINT
     return 0
 
 

@@ -88,6 +88,16 @@ def test_split_folders_share_classes(splits):
     assert split_names(str(splits)) == ("test", "train")
 
 
+def test_classes_that_a_split_lacks_are_named_once(splits, caplog):
+    for _ in range(2):
+        open_source(str(splits), "train")
+    (message,) = caplog.messages
+    assert message.endswith(
+        'split "train" has no image of 1 of the 3 classes over all splits '
+        "(emu)."
+    )
+
+
 def test_unknown_split(splits):
     with pytest.raises(ValueError, match='Did you mean "test".*test, train'):
         open_source(str(splits), "tests")

@@ -267,3 +267,19 @@ def test_an_export_that_is_not_its_source_fails(
     error = capfd.readouterr().err
     assert error.splitlines()[-1].startswith("error: The export does not give")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path, capfd, monkeypatch):
+    from bit_keras.export import exporter
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    # Almost the last that an export does before it is moved into its place.
+    monkeypatch.setattr(exporter, "write_atomic", interrupted)
+    out = tmp_path / "out"
+    words = ["bit_nano", "--init=random", "--format=npz", f"--out={out}"]
+    assert command.main(words) == 130
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1] == "Stopped. What was not finished was not written."
+    assert [path for path in out.rglob("*") if path.is_file()] == []
