@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bit_keras.benchmarks import (
@@ -156,6 +157,8 @@ class _Measured:
 
     test_examples: int
     excluded: int
+    # Training images of the smallest class.
+    fewest: int
     tables: dict[str, pd.DataFrame]
 
 
@@ -170,6 +173,15 @@ def _probe(
     )
     train = _features(job, task, sources[0], say)
     test = _features(job, task, sources[1], say, excluded)
+    num_classes = sources[0].num_classes
+    counts = np.bincount(train.labels, minlength=num_classes)
+    fewest, most = int(counts.min()), max(job.shots)
+    if job.allow_fewer and fewest < most:
+        say(
+            f"{task.name}: {(counts < most).sum()} of {num_classes} classes "
+            f"have fewer than {most} images, the smallest {fewest}; what is "
+            f"called {most} shots is up to {most} per class."
+        )
     began = time.monotonic()
     tables = {
         endpoint: fewshot.linear_probe(
@@ -177,7 +189,7 @@ def _probe(
             train.labels,
             test.features[endpoint],
             test.labels,
-            num_classes=sources[0].num_classes,
+            num_classes=num_classes,
             shots=job.shots,
             seeds=job.seeds,
             l2=job.protocol.l2,
@@ -192,7 +204,7 @@ def _probe(
         f"{task.name}: features {train.seconds + test.seconds:.1f} s, "
         f"probes {seconds:.1f} s"
     )
-    return _Measured(len(test.labels), len(excluded), tables)
+    return _Measured(len(test.labels), len(excluded), fewest, tables)
 
 
 def _features(
@@ -228,9 +240,10 @@ def _rows(
         more: dict[str, Any] = {}
         if job.together:
             more["tasks"] = ",".join(sorted(tables))
-        if job.allow_fewer:
-            more["allow_fewer"] = True
         for task, one in measured.items():
+            if job.allow_fewer:
+                more["allow_fewer"] = True
+                more["fewest_per_class"] = one.fewest
             if job.exclude:
                 more["excluded"] = one.excluded
             for line in best[best["task"] == task.name].itertuples():

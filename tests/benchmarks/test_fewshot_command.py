@@ -365,8 +365,10 @@ def test_too_few_images_fail_one_task_and_say_which_class(bench, capsys):
     # With all classes large enough it is no other number, but says so.
     assert [r.task for r in rows] == ["land", "few", "land"]
     assert rows[0].value == rows[2].value
-    assert rows[2].details["allow_fewer"] is True
-    lines = capsys.readouterr().out.splitlines()
+    assert [r.details.get("fewest_per_class") for r in rows] == [None, 1, 30]
+    said = capsys.readouterr()
+    assert said.err.count("have fewer than 2 images, the smallest 1; ") == 1
+    lines = said.out.splitlines()
     assert [line.split()[-2] for line in lines] == ["task", "few", "land"]
 
 
