@@ -7,7 +7,11 @@ import pandas as pd
 import pytest
 
 from bit_keras.benchmarks import results
-from bit_keras.benchmarks.robustness import effective_command, effective_panels
+from bit_keras.benchmarks.robustness import (
+    effective,
+    effective_command,
+    effective_panels,
+)
 from bit_keras.benchmarks.robustness.rows import Accuracy, drop_row
 
 BIT = "resnetv2_*_bit.goog_in21k_ft_in1k"
@@ -169,3 +173,7 @@ def test_the_panel_shows_every_model(command, tmp_path):
     assert (np.asarray(band.upper) > np.asarray(line.y)).all()
     low = np.interp(0.8, band.x, band.y)
     assert low == pytest.approx(table.loc["mine/1", "low"], abs=1e-4)
+
+
+def test_every_scale_can_be_chosen():
+    assert effective_command._SCALES == effective.SCALES
