@@ -13,7 +13,8 @@ def prepare_tensorflow() -> None:
     TensorFlow logs errors only, and on x86 computes with oneDNN: by itself it
     does so only where the processor has instructions that older ones lack, but
     on these, too, training in float32 is 1.7 to 3.4 times as fast
-    (docs/speed.md). A value of `TF_CPP_MIN_LOG_LEVEL` or `TF_ENABLE_ONEDNN_OPTS` that is set, stays.
+    (docs/speed.md). A value of `TF_CPP_MIN_LOG_LEVEL` or
+    `TF_ENABLE_ONEDNN_OPTS` that is set, stays.
 
     Example:
 
