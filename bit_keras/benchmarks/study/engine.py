@@ -95,10 +95,13 @@ def connect(
     wanted = jobs or -1
     with contextlib.ExitStack() as stack:
         if engine == "dask":
-            from distributed import Client
+            from bit_keras.benchmarks.study import dask_engine
 
-            stack.enter_context(Client(address))
-        elif engine == "ray":
+            backend = stack.enter_context(dask_engine.connect(address, jobs))
+            stack.enter_context(joblib.parallel_config(backend, n_jobs=wanted))
+            yield backend.at_a_time
+            return
+        if engine == "ray":
             import ray
             from ray.util.joblib import register_ray
 
@@ -172,7 +175,10 @@ def _results(
 
     backend, _ = joblib.parallel.get_active_backend()
     if backend.supports_return_generator:
-        yield from joblib.Parallel(return_as="generator_unordered")(calls)
+        yield from joblib.Parallel(
+            return_as="generator_unordered",
+            pre_dispatch=getattr(backend, "in_flight", "2*n_jobs"),
+        )(calls)
         return
     # Ray's gives all results at the end; on disk is what has ended before.
     parallel, waiting = joblib.Parallel(), set(folders)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -29,7 +30,7 @@ sys.exit(command.run(args))
 """
 # A job of the fast tests; in a file, for workers to import.
 JOBS = """
-import os, signal
+import os, signal, time
 from pathlib import Path
 from bit_keras.benchmarks.study.state import State
 
@@ -43,6 +44,14 @@ def dies_once(folder, mark):
 
 def dies(folder):
     os.kill(os.getpid(), signal.SIGKILL)
+
+def waits(folder):
+    # Says where it runs, and ends when it is let go.
+    path = Path(folder)
+    (path / "began").write_text(str(os.getpid()))
+    while not (path.parent / "go").exists():
+        time.sleep(0.05)
+    return State(phase="done")
 """
 JOB_SECONDS = 400
 
@@ -115,27 +124,40 @@ def processes(*commands, environment=None):
             )
         yield made
     finally:
-        for process in made:
+        # The last first: a worker without its scheduler waits for another.
+        for process in reversed(made):
             process.terminate()
-        for process in made:
-            process.wait(20)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def dask_worker(address, slots=1):
+    return (
+        *(sys.executable, "-m", "distributed.cli.dask_worker", address),
+        *("--nthreads", str(slots), "--no-nanny", "--no-dashboard"),
+    )
 
 
 @pytest.fixture
-def dask_cluster(free_ports):
+def dask_scheduler(free_ports):
     pytest.importorskip("distributed", reason="needs bit-keras[dask]")
     (port,) = free_ports(1)
-    address = f"tcp://127.0.0.1:{port}"
     scheduler = (
         *(sys.executable, "-m", "distributed.cli.dask_scheduler"),
         *("--host", "127.0.0.1", "--port", str(port), "--no-dashboard"),
     )
-    worker = (
-        *(sys.executable, "-m", "distributed.cli.dask_worker", address),
-        *("--nthreads", "1", "--no-nanny", "--no-dashboard"),
-    )
-    with processes(scheduler, worker, worker):
-        yield address
+    with processes(scheduler):
+        yield f"tcp://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def dask_cluster(dask_scheduler):
+    worker = dask_worker(dask_scheduler)
+    with processes(worker, worker):
+        yield dask_scheduler
 
 
 @pytest.fixture
@@ -214,6 +236,83 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(kind, tmp_path, request):
         assert len(rows) == 2 * (1 + 2 * 3)
         assert len({row["config_hash"] for row in rows}) == len(rows)
     assert states.read(folder).attempts == 2
+
+
+def began(tmp_path, count):
+    """Waits until so many jobs have begun; their processes."""
+    end = time.monotonic() + 60
+    while True:
+        said = [path.read_text() for path in tmp_path.glob("job*/began")]
+        if len(pids := [int(text) for text in said if text]) >= count:
+            return set(pids)
+        assert time.monotonic() < end, f"only {len(pids)} began"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def running(jobs, tmp_path, count, address, at_a_time):
+    """Jobs that wait on a Dask cluster of one slot; leaving lets them go."""
+    calls = [(str(f),) for f in folders(tmp_path, count)]
+    said = []
+
+    # In a thread as a whole: joblib's settings are of the thread.
+    def work():
+        with engine.connect("dask", address, at_a_time) as workers:
+            done = list(engine.run_all(jobs.waits, calls, said.append))
+        return workers, len(done)
+
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(work)
+        try:
+            yield
+        finally:
+            (tmp_path / "go").touch()
+        assert future.result(60) == (1, count)
+    assert not said
+
+
+def test_the_one_slot_of_a_cluster_does_the_work(
+    jobs, tmp_path, dask_scheduler
+):
+    with (
+        processes(dask_worker(dask_scheduler)) as made,
+        running(jobs, tmp_path, 2, dask_scheduler, None),
+    ):
+        assert began(tmp_path, 1) == {made[0].pid}
+
+
+def test_a_cluster_has_no_more_at_a_time_than_asked_for(
+    jobs, tmp_path, dask_scheduler
+):
+    with (
+        processes(dask_worker(dask_scheduler, slots=4)),
+        running(jobs, tmp_path, 4, dask_scheduler, 1),
+    ):
+        began(tmp_path, 1)
+        time.sleep(1)
+        assert len(list(tmp_path.glob("job*/began"))) == 1
+
+
+def test_workers_that_join_a_cluster_later_have_work(
+    jobs, tmp_path, dask_scheduler
+):
+    worker = dask_worker(dask_scheduler)
+    with contextlib.ExitStack() as later:
+        (first,) = later.enter_context(processes(worker))
+        with running(jobs, tmp_path, 4, dask_scheduler, None):
+            began(tmp_path, 1)
+            (second,) = later.enter_context(processes(worker))
+            assert began(tmp_path, 2) == {first.pid, second.pid}
+
+
+def test_a_cluster_without_workers_is_an_error(dask_scheduler, monkeypatch):
+    module = "bit_keras.benchmarks.study.dask_engine"
+    monkeypatch.setattr(f"{module}._JOIN_SECONDS", 0.5)
+    with (
+        pytest.raises(OSError, match="no worker has joined the scheduler"),
+        engine.connect("dask", dask_scheduler, None),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
