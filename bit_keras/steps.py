@@ -141,7 +141,9 @@ class Steps:
         )
         optimizer.build(model.trainable_variables)
         jit = recipe.run.xla
-        self._gradients = tf.function(self._all_gradients, jit_compile=jit)
+        self._gradients = tf.function(
+            self._all_gradients, jit_compile=jit, autograph=False
+        )
 
     @tf.function(reduce_retracing=True)
     def train(
@@ -169,7 +171,7 @@ class Steps:
             sums = {k: sums[k] + new[k] for k in sums}
         return sums, bad_step
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def evaluate(self, batch: Any) -> dict[str, tf.Tensor]:
         """Returns the sums `loss`, `correct` and `weight` over one batch."""
 
@@ -180,7 +182,7 @@ class Steps:
         sums = self.strategy.run(replica, (batch,))
         return {k: self._total(v) for k, v in sums.items()}
 
-    @tf.function
+    @tf.function(autograph=False)
     def finite_weights(self) -> tf.Tensor:
         """Returns whether no weight is NaN or infinite, a bool scalar."""
         return tf.reduce_all(
@@ -193,6 +195,9 @@ class Steps:
     def _total(self, per_replica: Any) -> tf.Tensor:
         return self.strategy.reduce("SUM", per_replica, axis=None)
 
+    # AutoGraph must rewrite the loop over steps alone. It would go on to every
+    # layer, and take a second or more of the time to the first step.
+    @tf.autograph.experimental.do_not_convert
     def _replica_step(self, batch: dict) -> dict[str, tf.Tensor]:
         gradients, sums = self._gradients(batch)
         self.optimizer.apply(gradients, self.model.trainable_variables)

@@ -4,7 +4,6 @@ import argparse
 import sys
 
 from bit_keras.benchmarks import selection
-from bit_keras.benchmarks.calibration import temperature
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.quiet import quiet
 
@@ -69,6 +68,9 @@ def check(args: argparse.Namespace) -> None:
                 f"--{option}: {twice[0]} is one of --tasks, too; name it once."
             )
     if args.validation_split is not None:
+        # Imports NumPy, of which --help has no need.
+        from bit_keras.benchmarks.calibration import temperature
+
         for task in named["tasks"]:
             temperature.check_split(task, args.validation_split)
 

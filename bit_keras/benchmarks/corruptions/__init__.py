@@ -11,8 +11,7 @@ SciPy and Pillow alone.  What differs, on purpose:
 """
 
 import importlib
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bit_keras.benchmarks.corruptions.constants import (
     CONSTANTS,
@@ -20,6 +19,10 @@ from bit_keras.benchmarks.corruptions.constants import (
     constants_for,
 )
 from bit_keras.recipe import did_you_mean
+
+if TYPE_CHECKING:
+    # Loaded where it is needed: --help asks for the names only.
+    import numpy as np
 
 # Type -> the module of its function, by kind as in the paper.
 _MODULES = {
@@ -47,8 +50,8 @@ def names() -> tuple[str, ...]:
 
 
 def corrupt(
-    image: np.ndarray, name: str, severity: int, seed: int
-) -> np.ndarray:
+    image: "np.ndarray", name: str, severity: int, seed: int
+) -> "np.ndarray":
     """Corrupts an image.
 
     Args:
@@ -65,10 +68,13 @@ def corrupt(
 
     Example:
 
+    >>> import numpy as np
     >>> gray = np.full((32, 32, 3), 100, np.uint8)
     >>> corrupt(gray, "brightness", 3, seed=0)[0, 0].tolist()
     [138, 138, 138]
     """
+    import numpy as np
+
     check(name, severity)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(

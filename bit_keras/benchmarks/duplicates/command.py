@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from bit_keras.benchmarks import exclusions, selection, tasks
-from bit_keras.benchmarks.duplicates.hash_search import check_radius
 from bit_keras.quiet import quiet
 
 _RADIUS = 10
@@ -106,6 +105,9 @@ def check(args: argparse.Namespace) -> None:
             f'--upstream: "{args.upstream}" is a group of tasks. Give one '
             "task, a dataset or a folder."
         )
+    # Imports NumPy, of which --help has no need.
+    from bit_keras.benchmarks.duplicates.hash_search import check_radius
+
     check_radius("--radius", args.radius)
     least = args.min_similarity
     if least is not None and not 0 < least <= 1:

@@ -3,12 +3,9 @@
 import argparse
 import sys
 
-import numpy as np
-
 from bit_keras.benchmarks import exclusions, selection
 from bit_keras.benchmarks.objectnet import files
 from bit_keras.benchmarks.objectnet.boxes import read as read_boxes
-from bit_keras.benchmarks.objectnet.coverage import coverage
 from bit_keras.benchmarks.objectnet.maps import CLASSES, Maps
 from bit_keras.benchmarks.objectnet.maps import read as read_maps
 from bit_keras.checkpoint_report import first_names
@@ -168,6 +165,11 @@ def _excluded(path: str | None) -> dict[str, frozenset[str]]:
 
 def _describe(found: files.Images, maps: Maps) -> None:
     """Says what was found, and what is not as it should be."""
+    # Not needed for --help.
+    import numpy as np
+
+    from bit_keras.benchmarks.objectnet.coverage import coverage
+
     say(
         f"{len(found.images)} images of the {CLASSES} classes; "
         f"{found.others} images of other classes are not read"

@@ -42,6 +42,9 @@ def test_help_needs_no_large_package(name):
     imported = {line.rpartition("|")[2].strip() for line in lines}
     assert "argparse" in imported and "usage:" in done.stdout
     large = {"tensorflow", "keras", "pandas", "scipy", "sklearn", "matplotlib"}
+    # A tenth of a second; the measurements of speed may take that.
+    if not name.startswith("benchmarks speed"):
+        large.add("numpy")
     assert not large & imported
 
 
