@@ -53,6 +53,7 @@ def check(recipe: Recipe) -> None:
         )
     _check_patches(recipe)
     _check_preprocess(recipe)
+    _check_rates(recipe)
     if recipe.schedule.boundaries and recipe.schedule.shape != "drops":
         raise ValueError(
             "schedule.boundaries are for schedule.shape=drops; got "
@@ -63,20 +64,40 @@ def check(recipe: Recipe) -> None:
             "schedule.cooldown_steps are for a schedule.shape without drops "
             "(linear, cosine, rsqrt). Leave them out, or set it."
         )
-    if (
-        recipe.optimizer.clip_norm is not None
-        and recipe.optimizer.clip_norm <= 0
-    ):
-        raise ValueError(
-            f"optimizer.clip_norm must be > 0; got {recipe.optimizer.clip_norm}"
-            ". none: no limit."
-        )
     if recipe.run.strategy == "tpu" and recipe.run.precision == "mixed_float16":
         raise ValueError(TPU_FLOAT16)
     if recipe.model.norm == "batch" and recipe.run.micro_batch:
         raise ValueError(
             "--micro-batch is not exact with model.norm=batch, whose "
             "statistics depend on the batch. Leave one of them out."
+        )
+
+
+def _check_rates(recipe: Recipe) -> None:
+    """Raises a ValueError for rates with which nothing could be learned."""
+    options, schedule = recipe.optimizer, recipe.schedule
+    rates = {
+        "schedule.learning_rate": schedule.learning_rate,
+        "schedule.decay": schedule.decay,
+        "optimizer.weight_decay": options.weight_decay,
+        "optimizer.head_weight_decay_multiplier": (
+            options.head_weight_decay_multiplier
+        ),
+        "optimizer.head_learning_rate_multiplier": (
+            options.head_learning_rate_multiplier
+        ),
+    }
+    for name, value in rates.items():
+        if value < 0:
+            raise ValueError(f"{name} must be >= 0; got {value}.")
+    if not 0 <= options.momentum < 1:
+        raise ValueError(
+            f"optimizer.momentum must be in [0, 1); got {options.momentum}."
+        )
+    if options.clip_norm is not None and options.clip_norm <= 0:
+        raise ValueError(
+            f"optimizer.clip_norm must be > 0; got {options.clip_norm}. none: "
+            "no limit."
         )
 
 

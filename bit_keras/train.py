@@ -287,6 +287,13 @@ def _run(
             )
             return result
         _announce(tell, recipe, train_source, eval_source, path)
+        if recipe.name == "transfer" and not recipe.model.init:
+            tell(
+                "warning: transfer continues from pre-trained weights, and "
+                "there is no --init. From random weights its learning rate of "
+                f"{recipe.schedule.learning_rate:.2g} teaches next to nothing; "
+                "--recipe bit_s trains from the beginning."
+            )
         tell(workdir.summary(recipe))
         tell(f"devices: {distribution.describe(strategy)}")
         init = recipe.model.init if team.is_chief else None

@@ -104,6 +104,9 @@ def test_what_only_bit_has_is_refused():
         ("preprocess.crop=1", "got 1. The nearest: --resolution 4"),
         ("optimizer.clip_norm=0", "optimizer.clip_norm must be > 0; got 0.0"),
         ("schedule.cooldown_steps=3", "schedule.shape without drops"),
+        ("schedule.learning_rate=-0.1", "learning_rate must be >= 0; got -0.1"),
+        ("optimizer.weight_decay=-1", "weight_decay must be >= 0; got -1.0"),
+        ("optimizer.momentum=1", r"momentum must be in \[0, 1\); got 1.0"),
     ],
 )
 def test_checks_before_tensorflow(assignment, message):

@@ -238,13 +238,15 @@ def test_finished_runs_are_kept_and_others_refused(tmp_path, capfd):
     assert rows(tmp_path)[0]["step"] == 1
 
 
-def test_init_takes_the_backbone_of_a_finished_run(tmp_path):
+def test_init_takes_the_backbone_of_a_finished_run(tmp_path, capfd):
     upstream, down = tmp_path / "up", tmp_path / "down"
     assert run(upstream) == 0
+    assert "there is no --init" in capfd.readouterr().err
     # Learning rate 0: the backbone stays what it started from.
     assert (
         run(down, f"--init={upstream}", "--set=schedule.learning_rate=0") == 0
     )
+    assert "there is no --init" not in capfd.readouterr().err
     with (
         np.load(upstream / "final.npz") as a,
         np.load(down / "final.npz") as b,

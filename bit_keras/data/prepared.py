@@ -3,6 +3,7 @@
 Looks at folder names only, so that it answers without TensorFlow.
 """
 
+import difflib
 import os
 import re
 
@@ -58,6 +59,34 @@ tfds.builder('dtd:3.0.1', data_dir='/data').download_and_prepare()"
     )
 
 
+def _beside(path: str) -> str:
+    """Returns ' Did you mean "x"?' for a folder or CSV file named alike."""
+    parent, name = os.path.split(os.path.expanduser(path).rstrip("/"))
+    try:
+        entries = list(os.scandir(parent or "."))
+    except OSError:
+        return ""
+    # By the last part alone: all that lies beside it has the rest in common.
+    near = {e.name: e for e in entries if e.is_dir() or e.name[-4:] == ".csv"}
+    close = difflib.get_close_matches(name, near, n=1, cutoff=0.75)
+    return f' Did you mean "{os.path.join(parent, close[0])}"?' if close else ""
+
+
+def no_name(dataset: str, or_else: str, example: str) -> ValueError:
+    """Returns the error for what can be neither a path nor a TFDS name.
+
+    Args:
+        dataset: What was given.
+        or_else: What else the user might have named.
+        example: A legal name.
+    """
+    return ValueError(
+        f'dataset: "{dataset}" is neither {or_else} nor a TFDS name.'
+        f"{_beside(dataset)} Legal: name[/config][:version], for example "
+        f"{example}."
+    )
+
+
 def not_prepared(dataset: str, data_dir: str | None) -> Exception:
     """Returns the error that says what is there and what to do.
 
@@ -87,7 +116,8 @@ def not_prepared(dataset: str, data_dir: str | None) -> Exception:
         return ValueError(
             f'dataset: "{dataset}" is neither a folder, nor '
             f"{' or '.join(BUILTIN)}, nor known to TFDS, nor prepared in "
-            f"{folder}.{did_you_mean(name, [*known, *BUILTIN])}"
+            f"{folder}."
+            + (_beside(dataset) or did_you_mean(name, [*known, *BUILTIN]))
         )
     command = prepare_command(dataset, data_dir)
     if name == "imagenet21k":
@@ -149,6 +179,6 @@ def is_folder(dataset: str) -> bool:
     if is_csv or deep or dataset.startswith((".", "~", os.sep)):
         raise FileNotFoundError(
             f'dataset: there is no folder or CSV file "{dataset}" (looked for '
-            f"{os.path.abspath(path)})."
+            f"{os.path.abspath(path)}).{_beside(dataset)}"
         )
     return False

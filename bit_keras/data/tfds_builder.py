@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
-from bit_keras.data.prepared import NAME, not_prepared
+from bit_keras.data.prepared import NAME, no_name, not_prepared
 
 
 def open_builder(
@@ -37,10 +37,7 @@ def open_builder(
 TFDS name. Legal: name[/config][:version], for example cifar10:3.0.2.
     """
     if not NAME.fullmatch(dataset):
-        raise ValueError(
-            f'dataset: "{dataset}" is neither {or_else} nor a TFDS name. '
-            f"Legal: name[/config][:version], for example {example}."
-        )
+        raise no_name(dataset, or_else, example)
     data_dir = os.path.expanduser(data_dir) if data_dir else None
     if data_dir and not os.path.isdir(data_dir):
         raise FileNotFoundError(f'data_dir: there is no folder "{data_dir}".')

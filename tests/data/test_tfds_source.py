@@ -239,6 +239,23 @@ def test_unprepared_fails_at_once(data_dir, offline, dataset, error, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "mistyped", ["my_pictres", "./my_pictres", "my pictures"]
+)
+def test_a_mistyped_folder_is_guessed(tmp_path, monkeypatch, offline, mistyped):
+    (tmp_path / "my_pictures").mkdir()
+    (tmp_path / "other.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    right = mistyped.rpartition("/")[0]
+    right = f"{right}/my_pictures" if right else "my_pictures"
+    errors = ValueError, FileNotFoundError
+    with pytest.raises(errors, match=f'Did you mean "{right}"'):
+        open_source(mistyped, "train", data_dir=str(tmp_path))
+    with pytest.raises(FileNotFoundError) as error:
+        open_source("../nothing/like it", "train")
+    assert "Did you mean" not in str(error.value)
+
+
 def test_absent_data_dir():
     with pytest.raises(FileNotFoundError, match='no folder "/absent"'):
         open_source("mnist", "train", data_dir="/absent")
