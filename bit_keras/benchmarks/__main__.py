@@ -103,6 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _main(argv)
             finally:
                 sys.stdout.flush()
+    except KeyboardInterrupt:
+        # Before there was anything to go on from.
+        _say("Stopped.")
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         # As `| head` does. What is still to be flushed has nowhere to go.
         nowhere = os.open(os.devnull, os.O_WRONLY)
