@@ -83,5 +83,11 @@ def only_warnings() -> None:
     >>> only_warnings()
     """
     absl_logging.set_verbosity(absl_logging.WARNING)
-    handler = absl_logging.get_absl_handler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handlers = [absl_logging.get_absl_handler()]
+    if not logging.getLogger().handlers:
+        # Not a command of absl's. The first warning would otherwise make a
+        # handler of its own, which says "WARNING:root:".
+        handlers.append(logging.StreamHandler())
+        logging.getLogger().addHandler(handlers[-1])
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))

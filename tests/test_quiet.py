@@ -78,3 +78,14 @@ def test_other_threads_can_load_too():
     thread.start()
     thread.join()
     assert loaded
+
+
+def test_the_first_warning_has_no_frills():
+    script = (
+        "import logging; from bit_keras.quiet import only_warnings; "
+        "only_warnings(); logging.info('a note'); logging.warning('of this')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True
+    )
+    assert done.stderr == "WARNING: of this\n"

@@ -24,6 +24,7 @@ from bit_keras.benchmarks.features import Features, extract
 from bit_keras.benchmarks.fewshot_job import Job
 from bit_keras.benchmarks.fewshot_overview import finish
 from bit_keras.benchmarks.images import Preprocessing
+from bit_keras.benchmarks.subsets import check_enough
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.sources import Source
 
@@ -172,11 +173,15 @@ def _probe(
         task.name, sources[1], job.exclude.get(task.name, ())
     )
     train = _features(job, task, sources[0], say)
+    num_classes, most = sources[0].num_classes, max(job.shots)
+    if not job.allow_fewer:
+        # Before the test set, which may be large, is extracted.
+        names = sources[0].class_names
+        check_enough(train.labels, num_classes, most, names)
     test = _features(job, task, sources[1], say, excluded)
-    num_classes = sources[0].num_classes
     counts = np.bincount(train.labels, minlength=num_classes)
-    fewest, most = int(counts.min()), max(job.shots)
-    if job.allow_fewer and fewest < most:
+    fewest = int(counts.min())
+    if fewest < most:
         say(
             f"{task.name}: {(counts < most).sum()} of {num_classes} classes "
             f"have fewer than {most} images, the smallest {fewest}; what is "

@@ -1,5 +1,7 @@
 """Which training images a few-shot probe sees: k of each class."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # How a subset is drawn; see `nested_order`.
@@ -52,13 +54,19 @@ def nested_order(
     return np.concatenate(classes)[by_rank], rank[by_rank]
 
 
-def check_enough(labels: np.ndarray, num_classes: int, shots: int) -> None:
+def check_enough(
+    labels: np.ndarray,
+    num_classes: int,
+    shots: int,
+    class_names: Sequence[str] = (),
+) -> None:
     """Refuses a task with fewer than `shots` images in some class.
 
     Args:
         labels: Integers in `[0, num_classes)`, shape `(n,)`.
         num_classes: Number of classes.
         shots: Images needed of each class.
+        class_names: For the message; without, it has the numbers.
 
     Raises:
         ValueError: Which names the classes and how many images they have.
@@ -74,7 +82,10 @@ allow_fewer=True (--allow-fewer) to take what there is.
     (short,) = np.nonzero(counts < shots)
     if not len(short):
         return
-    shown = ", ".join(f"class {c} has {counts[c]}" for c in short[:_SHOWN])
+    names = class_names or range(num_classes)
+    shown = ", ".join(
+        f"class {names[c]} has {counts[c]}" for c in short[:_SHOWN]
+    )
     if len(short) > _SHOWN:
         shown += f" and {len(short) - _SHOWN} more"
     least = int(counts.min())
