@@ -175,6 +175,7 @@ def measured(
             )
             try:
                 point = dataclasses.replace(point, measured=peak(step))
+                _say(f"  {point.best / 1e9:.2f} GB")
             except ContestantError as error:
                 point = dataclasses.replace(point, error=str(error))
         yield point
