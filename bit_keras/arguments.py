@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -39,12 +40,26 @@ class Parser(argparse_flags.ArgumentParser):
     3
     """
 
+    _words: Sequence[str] = ()
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
+        known = [o for a in self._actions for o in a.option_strings]
         prefix, _, unknown = message.partition("unrecognized arguments: ")
-        if unknown and not prefix:
-            word = unknown.split()[0].split("=")[0]
-            known = [o for a in self._actions for o in a.option_strings]
-            message = f"unknown argument {word}.{did_you_mean(word, known)}"
+        words = unknown.split()[:1] if not prefix else []
+        if message.startswith("the following arguments are required"):
+            # A misspelt one is what is missing.
+            words = [word for word in self._words if word[:2] == "--"]
+        for word in (word.split("=")[0] for word in words):
+            if word not in known:
+                hint = did_you_mean(word, known)
+                message = f"unknown argument {word}.{hint}"
+                break
         if choice := _CHOICE.fullmatch(message):
             known = re.findall(r"[\w.-]+", choice["known"])
             message += f".{did_you_mean(choice['word'], known)}"

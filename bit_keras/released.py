@@ -101,7 +101,8 @@ def _entry(released: str) -> _File:
         raise ValueError(
             f'There are no released weights "{released}".'
             f"{hint or did_you_mean(released, names())} All names: "
-            "bit_keras.released.names()."
+            "python -c 'from bit_keras import released; "
+            "print(*released.names())'"
         )
     return _table()[released]
 

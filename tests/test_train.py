@@ -88,6 +88,12 @@ EARLY = {
         "section.field=value",
     ),
     "no dataset": (("--recipe=transfer",), 2, "needs --dataset"),
+    "misspelt, required": (
+        ("--recipee=bit_m", "--steps=3"),
+        2,
+        'unknown argument --recipee. Did you mean "--recipe"',
+    ),
+    "none of what is required": (("--steps=3",), 2, "required: --recipe"),
     "negative": (("--recipe=bit_m", "--steps=-3"), 2, "--steps must be >= 1"),
     "keep none": (
         ("--recipe=bit_m", "--set=run.keep_checkpoints=0"),

@@ -227,7 +227,8 @@ def wanted(
             raise ValueError(
                 f'--tasks: there is no task or group "{name}".'
                 f"{did_you_mean(name, (*groups, *singles))} Groups: "
-                f"{', '.join(groups)}. Tasks: {', '.join(singles)}."
+                f"{', '.join(groups)}. Tasks: {', '.join(singles)}. Images of "
+                "your own become a task by --tasks-file."
             )
     return found
 

@@ -175,9 +175,12 @@ def _pooling(manifest: Manifest) -> str:
 
 
 def _training(manifest: Manifest) -> str:
+    # A training run without --init has nothing else to start from.
+    random = manifest.init is None and manifest.recipe is not None
+    started = "random weights" if random else manifest.init
     origin = [
         ("Pre-trained on", manifest.upstream),
-        ("Started from", manifest.init),
+        ("Started from", started),
         ("Weights", manifest.weights),
     ]
     recipe = _flat(manifest.recipe or {})

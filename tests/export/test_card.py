@@ -161,6 +161,15 @@ def test_the_card_states_the_facts():
     assert not any("mixup_alpha" in row[0] for row in table)
 
 
+def test_a_run_without_init_started_from_random_weights():
+    page = card.readme(changed(init=None), FILES, COMMAND)
+    assert ("Started from", "random weights") in rows(page)
+    # Of a weight file, nobody knows.
+    facts = changed(init=None, recipe=None)
+    page = card.readme(facts, FILES, COMMAND)
+    assert ("Started from", "not recorded") in rows(page)
+
+
 def test_what_is_not_known_is_not_made_up():
     facts = changed(
         model=None, upstream=None, init=None, recipe=None, data=None, metrics=[]

@@ -39,7 +39,8 @@ def test_every_kind_has_arguments_of_its_own(kind, capsys):
     [
         (["shfit"], 'Did you mean "shift"'),
         ([], "KIND"),
-        (["shift", "--modle=m"], "are required: --model"),
+        (["shift"], "are required: --model"),
+        (["shift", "--modle=m"], 'argument --modle. Did you mean "--model"'),
         (
             ["shift", "--model=m", "--out=o", "--sourec=x"],
             'unknown argument --sourec. Did you mean "--source"',
