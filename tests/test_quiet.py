@@ -14,6 +14,7 @@ from bit_keras.quiet import quiet
 LOADING = """
 import os, signal, sys
 from bit_keras.quiet import quiet
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with quiet():
     os.write(2, b"a note")
     for _ in range(int(sys.argv[1])):
@@ -22,7 +23,15 @@ with quiet():
 """
 
 
-def test_ctrl_c_waits_for_the_end():
+@pytest.fixture
+def usual_handler():
+    """Python's own, which it does not install in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_waits_for_the_end(usual_handler):
     loaded = []
     with pytest.raises(KeyboardInterrupt), quiet():
         os.kill(os.getpid(), signal.SIGINT)
