@@ -52,6 +52,8 @@ def connect(address: str, jobs: int | None) -> Iterator[Cluster]:
         OSError: If there is no cluster at the address, or no worker.
     """
     with Client(address) as client:
+        # Clusters that grow with their work start no worker without any.
+        work = client.submit(int, pure=False)
         end = time.monotonic() + _JOIN_SECONDS
         while (slots := sum(client.ncores().values())) < (jobs or 1):
             if time.monotonic() >= end:
@@ -62,4 +64,5 @@ def connect(address: str, jobs: int | None) -> Iterator[Cluster]:
                 f"--address {address}: no worker has joined the scheduler in "
                 f"{_JOIN_SECONDS:.0f} s. Start one: dask worker {address}"
             )
+        work.release()
         yield Cluster(client, jobs)
