@@ -290,8 +290,8 @@ def _run(
         if recipe.name == "transfer" and not recipe.model.init:
             tell(
                 "warning: transfer continues from pre-trained weights, and "
-                "there is no --init. From random weights its learning rate of "
-                f"{recipe.schedule.learning_rate:.2g} teaches next to nothing; "
+                "there is no --init. Its schedule is meant for those (here the "
+                f"learning rate is {recipe.schedule.learning_rate:.2g}); "
                 "--recipe bit_s trains from the beginning."
             )
         tell(workdir.summary(recipe))

@@ -85,8 +85,9 @@ def test_what_xla_compiled_is_its_layers(monkeypatch):
     speed.measure(task, 1)
     ran = sum(n == "CpuExecutable::ExecuteAsyncOnStream" for n, _ in events)
     parts = [s for n, s in events if re.search("group_norm.*:Part", n)]
-    # Each of 3 units has 3 norms, and there is that before the head. Where
-    # other threads run, TensorFlow's profiler loses an event now and then.
+    # Each of 3 units has 3 norms, and there is that before the head. One
+    # may be missing: once, in a full run of all tests, 45 of 46 were found. Why
+    # is not known.
     assert 2 * 10 - 1 <= len(parts) <= 2 * 10 and min(parts) > 0
     parts += [s for n, s in events if re.search("standard.*:Part", n)]
     assert abs(ran - len(parts)) <= 1
