@@ -1,10 +1,12 @@
 """Fixtures for the whole suite."""
 
+import contextlib
 import gc
 import importlib.util
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +15,10 @@ import pytest
 
 # As the commands have it; see bit_keras/environment.py.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# TensorFlow and Triton, which comes with PyTorch for GPUs, abort in one
+# process.  PyTorch does without.
+sys.modules["triton"] = None
 
 # Files of a minute and more, which at the end would keep one process busy and
 # the others waiting.
@@ -100,6 +106,22 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield SmallDisk(path)
     finally:
         subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.fixture(scope="session")
+def unverified() -> Callable[[], contextlib.AbstractContextManager]:
+    """Spares exports the fresh process, where it is not what is tested."""
+    from bit_keras.export import verification
+
+    same = verification.Difference("call", 0.0, 0.0)
+
+    @contextlib.contextmanager
+    def patched() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(verification, "reloaded", lambda *args: same)
+            yield
+
+    return patched
 
 
 @pytest.fixture(scope="session")

@@ -287,6 +287,7 @@ def test_compile_and_fit():
     model.compile(
         from_recipe(recipe),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
     )
     images = np.random.default_rng(0).uniform(-1, 1, (4, 16, 16, 3))
     labels = np.array([0, 1, 1, 4])

@@ -17,10 +17,10 @@ from bit_keras.workdir import saved_steps
 COMMAND = (
     "--recipe=transfer",
     "--dataset=digits",
-    "--model=bit_tiny",
+    "--model=bit_nano",
     "--resolution=16",
     "--batch-size=16",
-    "--steps=400",
+    "--steps=240",
     "--eval-split=test[:64]",
     "--deterministic",
     "--set=preprocess.mixup_alpha=0.1",

@@ -87,9 +87,15 @@ def assert_same_weights(one, other, rtol=1e-5):
         np.testing.assert_allclose(a / scale, b / scale, atol=rtol)
 
 
+@pytest.fixture(scope="module")
+def plain():
+    """Sums, and weights afterwards, of whole batches in float32 without XLA."""
+    return weights_after(make_steps())
+
+
 @pytest.mark.parametrize("micro_batch", [1, 2, 4])
-def test_micro_batches_equal_the_full_batch(micro_batch):
-    full_sums, full = weights_after(make_steps())
+def test_micro_batches_equal_the_full_batch(micro_batch, plain):
+    full_sums, full = plain
     sums, weights = weights_after(make_steps(micro_batch))
     assert_same_weights(full, weights)
     for key in full_sums:
@@ -133,27 +139,25 @@ def test_examples_of_weight_zero_do_not_count():
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
-def test_xla_gives_the_same_weights():
-    _, plain = weights_after(make_steps())
+def test_xla_gives_the_same_weights(plain):
     _, compiled = weights_after(make_steps(xla=True))
-    assert_same_weights(plain, compiled, rtol=1e-4)
+    assert_same_weights(plain[1], compiled, rtol=1e-4)
 
 
-def test_remat_gives_the_same_weights_with_micro_batches():
-    _, plain = weights_after(make_steps())
+def test_remat_gives_the_same_weights_with_micro_batches(plain):
     _, remat = weights_after(make_steps(micro_batch=2, remat=True))
-    assert_same_weights(plain, remat)
+    assert_same_weights(plain[1], remat)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_stays_near_float32(precision):
-    sums, plain = weights_after(make_steps())
+def test_mixed_precision_stays_near_float32(precision, plain):
+    sums, weights = plain
     mixed_sums, mixed = weights_after(make_steps(precision=precision))
     assert all(w.dtype == np.float32 for w in mixed)
     np.testing.assert_allclose(mixed_sums["loss"], sums["loss"], rtol=0.02)
     moved = [
         np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-3)
-        for a, b in zip(plain, mixed, strict=True)
+        for a, b in zip(weights, mixed, strict=True)
     ]
     assert max(moved) < 0.5
 

@@ -21,6 +21,8 @@ TINY = (
     "--batch-size=32",
     "--steps=4",
     "--eval-split=test[:40]",
+    # Not after every step.
+    "--set=run.eval_every=4",
 )
 
 

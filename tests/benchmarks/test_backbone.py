@@ -43,13 +43,14 @@ def expected(model, images):
 
 
 @pytest.fixture(scope="module")
-def handles(model, tmp_path_factory):
+def handles(model, tmp_path_factory, unverified):
     """The same weights in every form."""
     folder = tmp_path_factory.mktemp("backbones")
     checkpoints.save(model, folder / "some.npz")
     checkpoints.save(model, folder / "some.keras")
     loaded = source.load(folder / "some.npz")
-    exported = exporter.export(loaded, folder / "out", say=lambda text: None)
+    with unverified():
+        exported = exporter.export(loaded, folder / "out", say=lambda text: 0)
     foreign = folder / "foreign"
     shutil.copytree(exported, foreign)
     (foreign / "model.json").unlink()

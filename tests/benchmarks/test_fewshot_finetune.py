@@ -63,11 +63,12 @@ def measured(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory):
+def exports(tmp_path_factory, unverified):
     """A folder with an export of bit_tiny, and its archive."""
     out = tmp_path_factory.mktemp("exports")
     words = ["bit_tiny", "--init=random", f"--out={out}", "--archive"]
-    assert export_command.main(words) == 0
+    with unverified():
+        assert export_command.main(words) == 0
     return out
 
 
@@ -267,9 +268,10 @@ def test_an_export_is_measured(run, exports, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folded_export_cannot_be_finetuned(tmp_path):
+def test_a_folded_export_cannot_be_finetuned(tmp_path, unverified):
     words = ["bit_tiny", "--init=random", f"--out={tmp_path}", "--folded"]
-    assert export_command.main(words) == 0
+    with unverified():
+        assert export_command.main(words) == 0
     with pytest.raises(ValueError, match="with --folded.*Export it again"):
         finetune.open_start(str(tmp_path / "bit_tiny" / "1"))
 

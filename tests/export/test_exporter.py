@@ -53,10 +53,9 @@ def unit_loaded(unit):
 
 
 @pytest.fixture
-def unchecked(monkeypatch):
-    """Spares the fresh process where it is not what is tested."""
-    same = verification.Difference("call", 0.0, 0.0)
-    monkeypatch.setattr(verification, "reloaded", lambda *args: same)
+def unchecked(unverified):
+    with unverified():
+        yield
 
 
 def content(folder):

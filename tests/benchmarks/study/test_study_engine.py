@@ -305,6 +305,17 @@ def test_workers_that_join_a_cluster_later_have_work(
             assert began(tmp_path, 2) == {first.pid, second.pid}
 
 
+def test_a_cluster_that_grows_with_its_work_has_some():
+    distributed = pytest.importorskip("distributed", reason="bit-keras[dask]")
+    with distributed.LocalCluster(
+        n_workers=0, processes=False, dashboard_address=None
+    ) as cluster:
+        cluster.adapt(minimum=0, maximum=1, interval="100ms")
+        address = cluster.scheduler_address
+        with engine.connect("dask", address, 1) as workers:
+            assert workers == 1
+
+
 def test_a_cluster_without_workers_is_an_error(dask_scheduler, monkeypatch):
     module = "bit_keras.benchmarks.study.dask_engine"
     monkeypatch.setattr(f"{module}._JOIN_SECONDS", 0.5)
