@@ -86,8 +86,8 @@ def _verdicts(analysis: Analysis) -> Panel:
         return Panel(title="Fitted laws and verdicts", text=text)
     if fits["clusters"].notna().any():
         text += (
-            " Some models have several points: these are drawn together, "
-            f"{int(fits['clusters'].min())} models or more."
+            " Points of one training are drawn together: "
+            f"{int(fits['clusters'].min())} trainings or more."
         )
     table = fit_table(fits)
     first = table

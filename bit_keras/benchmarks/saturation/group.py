@@ -20,6 +20,7 @@ from bit_keras.benchmarks.saturation.scale import (
     ScaleEffect,
     beyond_upstream,
 )
+from bit_keras.benchmarks.saturation.table import trainings
 
 KINDS: tuple[On, ...] = ("hull", "rising", "all")
 # Models that are fitted in a sample-size study, at its least: the first size of
@@ -79,8 +80,8 @@ def analyse_group(
     Args:
         task: Its name.
         shots: Training images per class.
-        points: Its rows of `Table.points`, one endpoint per model. Models with
-            several points, as checkpoints of a run, are drawn as clusters.
+        points: Its rows of `Table.points`, one endpoint per model. Checkpoints
+            of one training are drawn as clusters.
         options: How.
     """
     x = points["upstream_accuracy"].to_numpy(float)
@@ -126,16 +127,15 @@ def analyse_group(
 
 
 def clusters(points: pd.DataFrame) -> np.ndarray | None:
-    """Returns the model of each point if some, but not all, share one.
+    """Returns the training of each point if some share one.
 
     >>> clusters(pd.DataFrame({"model": ["a", "a", "b"]}))
     array(['a', 'a', 'b'], dtype=object)
     >>> clusters(pd.DataFrame({"model": ["a", "b"]})) is None
     True
     """
-    models = points["model"]
-    several = 1 < models.nunique() < len(models)
-    return models.to_numpy(object) if several else None
+    names = trainings(points)
+    return names.to_numpy(object) if names.nunique() < len(names) else None
 
 
 def vertices(on: On, x: np.ndarray, y: np.ndarray) -> int | None:
@@ -165,6 +165,12 @@ def _interval(fit: Fit) -> dict[str, tuple[float, float]]:
     return fit.confidence_interval()
 
 
+def _identified(fit: Fit) -> str:
+    if fit.e_ir < fit.e_ir_max:
+        return "identified"
+    return "identified, but e_IR at its upper bound, the lowest error seen"
+
+
 def _fit_row(fit: Fit) -> dict:
     ends = _interval(fit)
     low, high = ends.get("e_ir", (np.nan, np.nan))
@@ -175,7 +181,7 @@ def _fit_row(fit: Fit) -> dict:
         "ci": f"[{low:.4f}, {high:.4f}]" if ends else "",
         "identified": fit.identified,
         "n": fit.n,
-        "verdict": "; ".join(fit.verdict) or "identified",
+        "verdict": "; ".join(fit.verdict) or _identified(fit),
         "saturation_value": fit.saturation_value,
         "ci_low": low,
         "ci_high": high,

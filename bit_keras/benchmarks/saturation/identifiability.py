@@ -35,6 +35,12 @@ def reasons(fit: "Fit") -> tuple[str, ...]:
 
 
 def _too_few(fit: "Fit") -> list[str]:
+    runs = len(np.unique(fit.groups))
+    if runs < min(LEAST_POINTS, fit.n):
+        return [
+            f"{fit.n} points of {runs} trainings, which are not independent; "
+            f"three parameters need {LEAST_POINTS} or more"
+        ]
     count, what = fit.vertices, "hull vertices"
     if count is None:
         x, y = fit.fitted_upstream, fit.fitted_downstream

@@ -157,6 +157,12 @@ def from_results(
     about = pd.DataFrame(details["details"].tolist(), index=details.index)
     taken = {*by, *table.NAMES, "median"} - {*_DESCRIPTION}
     about = about.drop(columns=[name for name in about if name in taken])
+    about["training"] = [
+        _training(model, step)
+        for model, step in zip(
+            details["model"], about.get("step", [None] * len(about)), strict=True
+        )
+    ]
     more = [name for name in about if name not in _DESCRIPTION]
     about["upstream_accuracy"] = found["median"]
     points = points[[*by, "median"]].join(about, on="model_sha256")
@@ -175,6 +181,12 @@ def from_results(
             **{name: name for name in _DESCRIPTION if name in about},
         ),
     )
+
+
+def _training(model: str, step: float | None) -> str:
+    """Returns the run of which a model is the checkpoint of a step."""
+    run, _, at = model.rpartition("@")
+    return run if run and at == f"{step or 0:.0f}" else model
 
 
 def read_text(path: str | os.PathLike) -> pd.DataFrame:

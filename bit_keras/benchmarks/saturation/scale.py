@@ -17,6 +17,7 @@ import pandas as pd
 
 from bit_keras.benchmarks.saturation import law
 from bit_keras.benchmarks.saturation.regression import Regression, regress
+from bit_keras.benchmarks.saturation.table import trainings
 
 FACTORS = ("size", "data", "epochs")
 # Standard errors from fewer clusters come out too small, whatever the factor
@@ -89,7 +90,7 @@ class ScaleEffect:
             for row in found.frame().itertuples()
         ]
         verdict = "adds to" if self.adds() else "is not shown to add to"
-        clusters = f" in {found.clusters} models" if found.clusters else ""
+        clusters = f" of {found.clusters} trainings" if found.clusters else ""
         lines.append(
             f"Scale {verdict} upstream accuracy (p = {found.p_value:.2g}, "
             f"{found.n} points{clusters}); it explains "
@@ -106,8 +107,7 @@ def beyond_upstream(
 ) -> ScaleEffect:
     """Tests whether scale says more on downstream than upstream accuracy does.
 
-    Points of one model, such as checkpoints along its training, are not
-    independent: where a model has several, they count as a cluster.
+    Checkpoints of one training are not independent: they count as a cluster.
 
     Args:
         points: Of one task and number of shots, as `Table.points`.
@@ -146,7 +146,7 @@ def beyond_upstream(
     residual = downstream - predicted
     found = None
     if used:
-        models = known["model"].to_numpy()
+        models = trainings(known).to_numpy()
         repeated = len(np.unique(models)) < len(models)
         found = regress(
             residual,

@@ -76,8 +76,10 @@ class Table:
     def summary(self) -> str:
         """Returns a few lines: what was read, how, and what was left out."""
         points, left = self.points, len(self.problems)
+        models, runs = points["model"].nunique(), trainings(points).nunique()
+        of = f" of {runs} trainings" if runs < models else ""
         lines = [
-            f"{len(points)} points: {points['model'].nunique()} models, "
+            f"{len(points)} points: {models} models{of}, "
             f"{points['task'].nunique()} tasks; {left} left out."
         ]
         lines += self.notes
@@ -148,6 +150,22 @@ def from_frame(
             part["task"] = name
         parts.append(part.assign(_reason=_first(reasons, read.reasons)))
     return _finish(pd.concat(parts, ignore_index=True), notes)
+
+
+def trainings(points: pd.DataFrame) -> pd.Series:
+    """Returns which points belong together, for they are not independent.
+
+    The column "training", of which several models are checkpoints; where there
+    is none, or no name in it, the model.
+
+    >>> trainings(pd.DataFrame({"model": ["a@1", "a@2", "b"],
+    ...                         "training": ["a", "a", ""]})).tolist()
+    ['a', 'a', 'b']
+    """
+    models = points["model"].astype(object)
+    if "training" not in points:
+        return models
+    return points["training"].replace("", np.nan).fillna(models).astype(object)
 
 
 def concat(tables: Sequence[Table]) -> Table:

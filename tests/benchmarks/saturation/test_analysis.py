@@ -10,6 +10,7 @@ from bit_keras.benchmarks.saturation.columns import Columns
 from bit_keras.benchmarks.saturation.figures_shots import falls
 from bit_keras.benchmarks.saturation.options import Options
 from bit_keras.benchmarks.saturation.paired_table import from_curves
+from bit_keras.benchmarks.saturation.reading import from_results
 from bit_keras.benchmarks.saturation.table import from_frame
 from bit_keras.benchmarks.speed.saturation import measure_analysis
 
@@ -178,6 +179,44 @@ def test_checkpoints_of_a_model_are_drawn_together():
     frame["model"] = frame["model"].str[:2]
     fits = analyse(from_frame(frame, COLUMNS), FEW).fits
     assert set(fits["clusters"]) == {10}
+
+
+def checkpoints(runs):
+    """Rows of our own: the checkpoints of so many trainings of the study."""
+    frame = make_frame().query("task == 'dtd' and shots == 5")
+    rows = []
+    for place, point in enumerate(frame.itertuples()):
+        run, step = f"net{place % runs}-data3", 10 * (place + 1)
+        given = dict(
+            model=f"{run}@{step}",
+            model_sha256=f"sha{place}",
+            protocol="p",
+            preprocessing="p",
+            metric="accuracy",
+            stderr=0.0,
+            n=100,
+            endpoint="pre_logits",
+            seed=0,
+        )
+        about = {"step": step, "epochs": step / 7}
+        rows += [
+            {**given, "benchmark": "upstream", "task": "up"}
+            | {"value": point.up, "details": about, "shots": None},
+            {**given, "benchmark": "fewshot", "task": "dtd"}
+            | {"value": point.down, "details": {}, "shots": 5},
+        ]
+    return from_results(pd.DataFrame(rows))
+
+
+def test_checkpoints_of_our_trainings_are_not_independent():
+    table = checkpoints(10)
+    assert "150 points: 150 models of 10 trainings" in table.summary()
+    made = analyse(table, FEW)
+    assert set(made.fits["clusters"]) == {10}
+    # However many they are, those of one training are one model.
+    fits = analyse(checkpoints(1), FEW).fits
+    assert not fits["identified"].any()
+    assert fits["verdict"].str.startswith("150 points of 1 trainings").all()
 
 
 def test_too_few_models_are_reported_and_not_fitted():
