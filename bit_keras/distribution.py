@@ -17,6 +17,8 @@ from bit_keras.recipe import did_you_mean
 
 Name = Literal["auto", "one", "mirrored", "multiworker", "tpu"]
 
+_CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
+
 # For each question to the cloud's metadata server.
 _LOOKUP_SECONDS = 10.0
 
@@ -170,7 +172,7 @@ def check_precision(strategy: tf.distribute.Strategy, precision: str) -> None:
 
 def distribute(
     strategy: tf.distribute.Strategy, batches: tf.data.Dataset, size: int
-) -> tf.distribute.DistributedDataset:
+) -> tf.distribute.DistributedDataset | tf.data.Dataset:
     """Deals global batches out to workers and devices, in order.
 
     Every worker makes the whole batch (MixUp needs it) and keeps its own rows;
@@ -193,6 +195,10 @@ def distribute(
     TensorShape([6])
     """
     share = size // strategy.num_replicas_in_sync
+    # Nothing to deal out. An iterator that fills devices has a tuning thread
+    # that cannot be turned off; see `data.untuned`.
+    if share == size and set(strategy.extended.worker_devices) == {_CPU}:
+        return batches
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         workers, worker = context.num_input_pipelines, context.input_pipeline_id

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+
 from bit_keras.data.batches import BadImages, eval_batches
 from bit_keras.data.sources import Source
 from bit_keras.distribution import distribute, has_remote_hosts
@@ -61,7 +63,8 @@ class Evaluation:
                 done = seen.steps * self._size / self._source.num_examples
                 on_batch(min(1, done))
         # TensorFlow's iterators that fill devices are circles of references.
-        gc.collect()
+        if isinstance(self._batches, tf.distribute.DistributedDataset):
+            gc.collect()
         return {
             "split": self._source.split,
             "loss": seen.loss,

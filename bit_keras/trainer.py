@@ -181,7 +181,8 @@ class _Trainer:
         batches = train_batches(
             self.train_source, self.recipe, self.step, self.bad
         )
-        batches = iter(
+        # Kept: dropping it may take a minute; see `data.untuned`.
+        self.batches = iter(
             distribute(self.strategy, batches, self.recipe.run.batch_size)
         )
         # Interrupted before or during the evaluation of this step.
@@ -191,7 +192,7 @@ class _Trainer:
         while (step := self.step) < self.total:
             count = self._count(step, speed)
             began = time.monotonic()
-            new, bad_step = self._call(batches, count)
+            new, bad_step = self._call(count)
             seconds = self._agree(time.monotonic() - began)
             # The first call also traces and compiles: not a speed.
             if calls:
@@ -242,9 +243,9 @@ class _Trainer:
             self._save()
             raise Interrupted(self.asked, step)
 
-    def _call(self, batches: Any, count: int) -> tuple:
+    def _call(self, count: int) -> tuple:
         with explained(self.bad):
-            return self.steps.train(batches, tf.constant(count))
+            return self.steps.train(self.batches, tf.constant(count))
 
     def _count(self, step: int, speed: float) -> int:
         """Steps until the next event, but not more than `_CALL_SECONDS`."""

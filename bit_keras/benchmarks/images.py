@@ -10,6 +10,7 @@ import tensorflow as tf
 from bit_keras.data.batches import BadImages
 from bit_keras.data.preprocess import decode
 from bit_keras.data.sources import Source
+from bit_keras.data.untuned import untuned
 
 # Examples decoded one after the other by one thread.
 _GROUP = 16
@@ -207,7 +208,7 @@ def image_batches(
         whole = fast.filter(lambda rows: tf.shape(rows["ok"])[0] == size)
         return _first(whole, each.flat_map(sift).batch(_GROUP))
 
-    return (
+    batches = (
         source.read()
         .skip(start)
         .batch(_GROUP)
@@ -218,8 +219,8 @@ def image_batches(
             deterministic=True,
         )
         .rebatch(batch_size)
-        .prefetch(2)
     )
+    return untuned(batches.prefetch(2))
 
 
 def _first(

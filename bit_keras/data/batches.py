@@ -10,6 +10,7 @@ import tensorflow as tf
 from bit_keras.data import preprocess
 from bit_keras.data.mixup import mixup
 from bit_keras.data.sources import Source, count_from
+from bit_keras.data.untuned import untuned
 from bit_keras.messages import one_line
 from bit_keras.recipe import Recipe
 
@@ -127,7 +128,7 @@ def train_batches(
     )
     if recipe.preprocess.mixup_alpha:
         dataset = _mixed(dataset, recipe.preprocess.mixup_alpha, seed, start)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return untuned(dataset.prefetch(tf.data.AUTOTUNE))
 
 
 @_as_written
@@ -172,14 +173,15 @@ def eval_batches(
     """
     prepare = preprocess.eval_function(recipe.preprocess)
     numbered = tf.data.Dataset.zip((count_from(), source.read()))
-    return _prepared(
+    batches = _prepared(
         numbered.batch(batch_size),
         source,
         lambda encoded, position: prepare(encoded),
         recipe.preprocess.crop,
         batch_size,
         bad,
-    ).prefetch(tf.data.AUTOTUNE)
+    )
+    return untuned(batches.prefetch(tf.data.AUTOTUNE))
 
 
 @_as_written

@@ -17,6 +17,7 @@ from bit_keras.data.sources import (
     open_source,
     read_by_index,
 )
+from bit_keras.distribution import distribute, strategy
 from bit_keras.recipe import Data, Preprocess, Recipe, Run
 
 KINDS = ("indexed", "streamed")
@@ -102,6 +103,15 @@ def test_resume_is_bit_equal(kind, train):
     for start in (1, 6):
         rest = train_batches(source, recipe, start, BadImages())
         assert_equal(taken(rest, 7 - start), whole[start:])
+
+
+def test_nothing_is_tuned_and_waited_for_in_the_end():
+    source, recipe = source_of([png(0)], [0], "indexed"), recipe_of(1)
+    train = train_batches(source, recipe, 0, BadImages())
+    for batches in (train, eval_batches(source, recipe, 1, BadImages())):
+        assert batches.options().autotune.enabled is False
+        # What fills devices would be tuned, whatever the options.
+        assert distribute(strategy("one"), batches, 1) is batches
 
 
 @pytest.mark.parametrize("train", ["inception_crop", "resize_crop"])

@@ -20,6 +20,7 @@ from bit_keras.benchmarks.detection.squares import (
 )
 from bit_keras.data.batches import BadImages
 from bit_keras.data.sources import count_from
+from bit_keras.data.untuned import untuned
 
 # Range of the longer side, as a multiple of the square's. The paper says
 # "scale jitter" without a range (appendix E); this is that of RetinaNet with a
@@ -80,12 +81,12 @@ def train_batches(
 
     stream = detection_set.stream(seed, start * batch_size, _SHUFFLE)
     positions = count_from(start * batch_size)
-    return (
+    batches = (
         tf.data.Dataset.zip(stream, positions)
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
     )
+    return untuned(batches.prefetch(tf.data.AUTOTUNE))
 
 
 def eval_batches(
@@ -133,11 +134,10 @@ def eval_batches(
     specs = examples.element_spec
     shapes = {key: spec.shape for key, spec in specs.items()}
     blanks = {key: _blank(key, spec.dtype) for key, spec in specs.items()}
-    return (
-        examples.padded_batch(batch_size, shapes, blanks)
-        .map(fill, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
+    batches = examples.padded_batch(batch_size, shapes, blanks).map(
+        fill, num_parallel_calls=tf.data.AUTOTUNE
     )
+    return untuned(batches.prefetch(tf.data.AUTOTUNE))
 
 
 def _decoded(example: dict, bad: BadImages) -> dict[str, tf.Tensor]:

@@ -70,9 +70,10 @@ def _tests(analysis: Analysis) -> Panel:
         text="What the law on all points leaves of the downstream error, "
         "regressed on the logarithms of size, data and epochs (log10: the "
         "coefficient is the change by ten times as much). Points of one "
-        "training count as a cluster. By the F test of all factors together (p < 0.05) "
-        f"scale adds to upstream accuracy in {len(adds)} of {len(tested)} "
-        "cases; a small p says that it adds, not that it adds much.",
+        "training count as a cluster. By the F test of all factors together "
+        "(p < 0.05) scale adds to upstream accuracy in "
+        f"{len(adds)} of {len(tested)} cases; a small p says that "
+        "it adds, not that it adds much.",
         table=shown,
         more=(Table(caption="In words", frame=words, folded=True),),
         csv=analysis.scale,

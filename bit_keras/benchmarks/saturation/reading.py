@@ -157,12 +157,9 @@ def from_results(
     about = pd.DataFrame(details["details"].tolist(), index=details.index)
     taken = {*by, *table.NAMES, "median"} - {*_DESCRIPTION}
     about = about.drop(columns=[name for name in about if name in taken])
-    about["training"] = [
-        _training(model, step)
-        for model, step in zip(
-            details["model"], about.get("step", [None] * len(about)), strict=True
-        )
-    ]
+    steps = about.get("step", pd.Series(0, about.index))
+    pairs = zip(details["model"], steps, strict=True)
+    about["training"] = [_training(model, step) for model, step in pairs]
     more = [name for name in about if name not in _DESCRIPTION]
     about["upstream_accuracy"] = found["median"]
     points = points[[*by, "median"]].join(about, on="model_sha256")

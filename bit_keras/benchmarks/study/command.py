@@ -4,13 +4,19 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bit_keras.benchmarks import selection
 from bit_keras.benchmarks.study import engine
 from bit_keras.benchmarks.study.settings import Settings, Study
 from bit_keras.checks import check as check_recipe
+from bit_keras.quiet import quiet
 from bit_keras.recipes import study as grids
+
+if TYPE_CHECKING:
+    from bit_keras.benchmarks.tasks import Task
 
 _GRID = "mini"
 _ACTIONS = {
@@ -136,9 +142,10 @@ def _plan_or_run(args: argparse.Namespace, study: Study) -> int:
     own = selection.read_tasks_file(tasks_path)
     settings, grid = _asked(args, study)
     # Misspelt or missing tasks, before anything is written.
-    selection.choose(
+    chosen = selection.choose(
         settings.tasks, own or "fewshot", own, data_dir, lambda message: None
     )
+    _open_all(chosen, data_dir)
     selection.make_out(args)
     study.create(settings, [_placed(r, data_dir) for r in grid], tasks_path)
     threads = args.threads or engine.threads(args.engine, args.jobs)
@@ -150,6 +157,20 @@ def _plan_or_run(args: argparse.Namespace, study: Study) -> int:
     for line in failed:
         say(f"error: {line}")
     return 1 if failed else 0
+
+
+def _open_all(tasks: "Sequence[Task]", data_dir: str | None) -> None:
+    """Finds splits that are not there before days of training, not after."""
+    say(f"Loading TensorFlow, and opening {len(tasks)} tasks")
+    with quiet():
+        from bit_keras.benchmarks import task_data
+    for task in tasks:
+        for split in ("train", "test"):
+            try:
+                task_data.open_split(task, split, data_dir)
+            except (ValueError, FileNotFoundError) as error:
+                about = str(error).removeprefix(f"task {task.name}: ")
+                raise ValueError(f"task {task.name}: {about}") from None
 
 
 def _asked(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from bit_keras.benchmarks import results, results_export, saturation_command
+from bit_keras.benchmarks.study import status
 from bit_keras.benchmarks.study.settings import Study
 
 # What a reader, or the analysis, needs of a downstream row.
@@ -57,6 +58,12 @@ def write(study: Study, say: Callable[[str], None]) -> int:
         f"{len(models)} checkpoints of {models['job'].nunique()} jobs, "
         f"{len(rows)} few-shot accuracies: {out}"
     )
+    found = status.read(study)
+    for line in status.failures(study, found):
+        say(line)
+    undone = sum(state.phase != "done" for state in found.values())
+    if undone:
+        say(f"warning: {undone} of {len(found)} jobs are not done")
     return saturation_command.run(_arguments(study.path / "jobs", out))
 
 

@@ -45,13 +45,15 @@ def summary(study: Study) -> str:
 
 
 def failures(study: Study, found: dict[str, State]) -> list[str]:
-    """Returns two lines on each failed job: why, and where its log is."""
+    """Returns why each failed job did, where its log is, and what to do."""
     lines = []
     for name, state in found.items():
         if state.phase == "failed":
             what = f" while {state.what}" if state.what else ""
             lines.append(f"failed   {name}{what}: {state.reason}")
             lines.append(f"         {study.job(name) / states.LOG}")
+    if lines:
+        lines.append("Repair the cause, then: study run --retry-failed")
     return lines
 
 

@@ -3,9 +3,11 @@
 import argparse
 import json
 
+import pandas as pd
 import pytest
 
 from bit_keras.benchmarks.study import command, report
+from bit_keras.benchmarks.study import state as states
 from bit_keras.benchmarks.study.settings import Study
 
 
@@ -103,6 +105,50 @@ def test_without_its_tasks_no_study_begins(tmp_path):
     with pytest.raises(FileNotFoundError, match="none of the tasks"):
         command.run(args)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_split_that_is_not_there_stops_it_before_the_first_training(
+    tmp_path,
+):
+    path = tmp_path / "tasks.json"
+    task = {"name": "d", "dataset": "digits", "train": "train", "test": "tset"}
+    path.write_text(json.dumps([task]))
+    args = parse(
+        *("run", "--grid", "micro", "--tasks-file", str(path)),
+        *("--out", str(tmp_path / "out")),
+    )
+    command.check(args)
+    with pytest.raises(ValueError, match='^task d: .*"tset"'):
+        command.run(args)
+    # The same folder takes the tasks-file when it is repaired.
+    assert not (tmp_path / "out").exists()
+
+
+def test_failed_jobs_are_not_passed_over(tasks, tmp_path, monkeypatch):
+    from bit_keras.benchmarks import results, saturation_command
+    from bit_keras.benchmarks.study import drive
+
+    monkeypatch.setattr(drive, "run", lambda *arguments: 0)
+    out = tmp_path / "out"
+    given = ("--grid", "micro", "--tasks-file", tasks, "--out", str(out))
+    command.run(parse("run", *given))
+    study = Study(out)
+    first = study.job(study.names()[0])
+    states.write(first, states.State(phase="failed", reason="no disk"))
+    row = dict.fromkeys(report._COLUMNS, "") | {
+        "benchmark": "upstream",
+        "model": "bit_nano@5",
+        "details": {"step": 5},
+        "value": 0.5,
+    }
+    frame = pd.DataFrame([row])
+    monkeypatch.setattr(results, "load", lambda paths: frame)
+    monkeypatch.setattr(saturation_command, "run", lambda args: 0)
+    said = []
+    assert report.write(study, said.append) == 0
+    assert any("failed" in line and "no disk" in line for line in said)
+    assert any("study run --retry-failed" in line for line in said)
+    assert said[-1] == "warning: 2 of 2 jobs are not done"
 
 
 def test_a_report_before_any_result_says_so(tmp_path):
