@@ -39,6 +39,7 @@ def predict(
     batch_size: int = 64,
     endpoint: str = "logits",
     exclude: Collection[str] = (),
+    own_classes: bool = True,
 ) -> Predictions:
     """Runs a model over every image of a split, once; kept like features.
 
@@ -54,6 +55,8 @@ def predict(
         endpoint: Where the logits are; a SavedModel of others may have them
             elsewhere, such as "pre_logits" (what calling it returns).
         exclude: Ids of examples to leave out.
+        own_classes: Whether the images are of the head's classes: that none of
+            their names is the same, is warned of then.
 
     Raises:
         ValueError: If the model has no head, or one of other classes; and as
@@ -86,7 +89,8 @@ def predict(
             f'{needs}; {backbone.name} has none (no endpoint "{endpoint}"). '
             f"{repair}"
         )
-    if backbone.labels and not set(backbone.labels) & set(source.class_names):
+    known = not own_classes or set(backbone.labels) & set(source.class_names)
+    if backbone.labels and not known:
         ours, theirs = backbone.labels[:3], source.class_names[:3]
         say(
             f"warning: {backbone.name} was trained on other classes "

@@ -75,8 +75,8 @@ def check_enough(
     Traceback (most recent call last):
     ...
     ValueError: shots: 2 images per class are asked for, but train_labels has \
-fewer in 1 of 2 classes: class 1 has 1. Ask for at most 1 shot, or pass \
-allow_fewer=True (--allow-fewer) to take what there is.
+fewer in 1 of 2 classes: class 1 has 1. Ask for at most 1 shot (--shots), or \
+pass allow_fewer=True (--allow-fewer) to take what there is.
     """
     counts = np.bincount(labels, minlength=num_classes)
     (short,) = np.nonzero(counts < shots)
@@ -89,7 +89,8 @@ allow_fewer=True (--allow-fewer) to take what there is.
     if len(short) > _SHOWN:
         shown += f" and {len(short) - _SHOWN} more"
     least = int(counts.min())
-    repair = f"Ask for at most {least} shot{'s' * (least > 1)}, or pass"
+    most = f"{least} shot{'s' * (least > 1)}"
+    repair = f"Ask for at most {most} (--shots), or pass"
     if not least:
         repair = "Check num_classes and the labels, or pass"
     raise ValueError(

@@ -51,7 +51,7 @@ def test_too_few_images_names_the_classes():
         subsets.check_enough(labels, 8, 5)
     message = str(error.value)
     assert "6 of 8 classes: class 1 has 1, class 3 has 2" in message
-    assert "and 1 more. Ask for at most 1 shot, or" in message
+    assert "and 1 more. Ask for at most 1 shot (--shots), or" in message
 
 
 def test_a_class_without_images_questions_the_labels():

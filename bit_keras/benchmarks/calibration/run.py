@@ -126,7 +126,12 @@ class _Bench:
         return self._split(name, other, source, home.source.num_classes)
 
     def _split(
-        self, name: str, task: Task, source: Source, num_classes: int
+        self,
+        name: str,
+        task: Task,
+        source: Source,
+        num_classes: int,
+        own_classes: bool = True,
     ) -> Split:
         return Split(
             name=name,
@@ -141,6 +146,7 @@ class _Bench:
                 num_classes=num_classes,
                 say=self.say,
                 batch_size=self.job.batch_size,
+                own_classes=own_classes,
             ),
         )
 
@@ -210,7 +216,9 @@ class _Bench:
     def _detect(self, name: str, home: Split, other: Task) -> None:
         """Measures how well home's images are told from the other task's."""
         source = task_data.open_split(other, "test", self.job.data_dir)
-        outside = self._split(name, other, source, home.source.num_classes)
+        outside = self._split(
+            name, other, source, home.source.num_classes, own_classes=False
+        )
         for score, function in ood.SCORES.items():
             sources = (home.source, source)
             subject = self._subject(outside, score, sources, "ood")

@@ -10,6 +10,7 @@ from bit_keras.benchmarks.backbone import is_weights
 from bit_keras.benchmarks.calibration import temperature
 from bit_keras.benchmarks.predictions import Predictions
 from bit_keras.benchmarks.tasks import Task
+from bit_keras.data.prepared import is_folder
 from bit_keras.data.sources import Source
 from bit_keras.data.splits import slice_split
 from bit_keras.export import handles, manifest
@@ -100,10 +101,20 @@ def trained_on(
         return 0
     trained = card.recipe.get("data", {}).get("dataset", "")
     split = card.data.get("train", {}).get("split")
-    same = validation.name.split(":")[0] == trained.split(":")[0]
-    if not same or not split:
+    if not split or _place(task.dataset) != _place(trained):
         return 0
     return _overlap(task, split, validation.split, data_dir)
+
+
+def _place(dataset: str) -> str:
+    """Returns a dataset without its version; of a folder, the whole path."""
+    try:
+        is_place = is_folder(dataset)
+    except FileNotFoundError:  # It has been moved since.
+        is_place = True
+    if is_place:
+        return str(Path(dataset).expanduser().resolve())
+    return dataset.partition(":")[0]
 
 
 def _overlap(task: Task, one: str, other: str, data_dir: str | None) -> int:

@@ -185,6 +185,8 @@ def _measure(
         batch_size=args.batch_size or 64,
         endpoint=subject.endpoint,
         exclude=subject.exclude.get("objectnet", ()),
+        # ObjectNet names its classes in its own way; the mapping joins them.
+        own_classes=False,
     )
     scores = {
         scoring: score(

@@ -112,6 +112,10 @@ def numbers(values: pd.Series) -> pd.Series:
     return pd.to_numeric(text, errors="coerce").astype(float)
 
 
+# Of a column that says what it holds.
+_NAMED = re.compile("acc|top|" + "|".join(_ERROR_NAMES))
+
+
 def quantity(name: str) -> Quantity:
     """Returns what a column of this name holds.
 
@@ -187,6 +191,8 @@ def read_accuracies(
     note = f"{name}: {is_} in {unit}s".replace("percents", "percent")
     if guessed:
         note += f" (by its {' and '.join(guessed)})"
+    if "name" in guessed and not _NAMED.search(name.lower()):
+        note += "; assumed, as the name says neither accuracy nor error"
     small = int((found.between(0, 1) & (found > 0)).sum())
     if unit == "percent" and small and "values" in guessed:
         what = "value is" if small == 1 else "values are"

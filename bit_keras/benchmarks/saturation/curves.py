@@ -131,7 +131,14 @@ def from_frame(
     names = frame.loc[kept, list(curve)].astype(str)
     groups = points[kept].groupby([names[name] for name in curve], sort=False)
     made = tuple(_curve(name, rows) for name, rows in groups)
-    return Curves(tuple(curve), made, (read.note + ".", *_left_out(reasons)))
+    notes = [read.note + ".", *_left_out(reasons)]
+    if twice := int(names.assign(_x=points["x"]).duplicated().sum()):
+        same = ", ".join([*curve, x])
+        notes.append(
+            f"{twice} points have the same {same} as another: repeats, "
+            "or is a column missing that tells curves apart?"
+        )
+    return Curves(tuple(curve), made, tuple(notes))
 
 
 def _curve(name: tuple[str, ...], rows: pd.DataFrame) -> Curve:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
 from bit_keras import checkpoints, models
@@ -243,6 +244,26 @@ def test_what_the_model_was_trained_on_may_be_unknown(export, tmp_path):
     (tmp_path / "saved_model.pb").touch()
     (tmp_path / "model.json").write_text(json.dumps(card))
     assert trained_on(str(tmp_path), task, validation, None) == 0
+
+
+def test_training_images_in_a_folder_are_known_by_its_place(
+    export, tmp_path, monkeypatch
+):
+    for number in range(12):
+        path = tmp_path / "images" / "train" / f"{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((8, 8, 3), 20 * number, np.uint8)
+        path.write_bytes(tf.io.encode_png(pixels).numpy())
+    card = json.loads((export / "model.json").read_text())
+    card["recipe"] = {"data": {"dataset": str(tmp_path / "images")}}
+    card["data"] = {"train": {"split": "train[:75%]"}}
+    (tmp_path / "saved_model.pb").touch()
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    monkeypatch.chdir(tmp_path)
+    # The same folder under another name.
+    task = Task(name="a", dataset="./images", train="train", test="train")
+    validation = open_source("./images", "train[50%:]")
+    assert trained_on(str(tmp_path), task, validation, None) == 3
 
 
 def test_without_a_validation_split_there_is_no_temperature(bench, capsys):

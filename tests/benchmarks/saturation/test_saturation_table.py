@@ -99,6 +99,14 @@ def test_a_unit_that_is_given_wins():
     assert read.note == "top1: accuracy in percent (by its name)"
 
 
+def test_a_name_that_does_not_say_what_it_holds_is_told():
+    read = read_accuracies(pd.Series([0.1, 0.3]), "pets")
+    assert read.note == (
+        "pets: accuracy in fractions (by its name and values); assumed, as the "
+        "name says neither accuracy nor error"
+    )
+
+
 @pytest.mark.parametrize(
     "text, number",
     [

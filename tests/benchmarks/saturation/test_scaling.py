@@ -143,6 +143,13 @@ def test_rows_without_numbers_are_counted():
     assert found.notes[1].startswith("4 of 5 rows left out")
 
 
+def test_points_that_repeat_others_are_told():
+    frame = rows()
+    assert len(read(frame).notes) == 1
+    found = read(pd.concat([frame, frame[:2]]))
+    assert found.notes[1].startswith("2 points have the same m, x as another")
+
+
 def test_fit_below_takes_the_place_of_a_column():
     (one,) = read(rows(), fit=None, fit_below=2).curves
     assert one.fitted.tolist() == [True, False, False]
