@@ -389,10 +389,11 @@ def _main(args: argparse.Namespace) -> int:
     if result is None:
         _say("Finished.")
         return 0
-    if result["bad_images"]:
+    bad, eval_bad = result["bad_images"], result.get("eval_bad_images") or 0
+    if bad or eval_bad:
         _say(
-            f"{result['bad_images']} corrupt training images were skipped; "
-            "each was named when it was met."
+            f"Corrupt images that were skipped: {bad} in training, {eval_bad} "
+            "in the evaluation; each was named when it was met."
         )
     if result["top1"] is not None:
         _say(

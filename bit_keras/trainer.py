@@ -338,6 +338,7 @@ class _Trainer:
             "best_top1": self.best if evals else None,
             "loss": evals[-1]["loss"] if evals else None,
             "bad_images": max([self.bad.count, *bad]),
+            "eval_bad_images": evals[-1]["bad_images"] if evals else None,
             "seconds": round(seconds, 1),
         }
         self.workdir.finish(result)

@@ -391,6 +391,9 @@ def test_a_folder_with_corrupt_images_trains_and_counts_them(tmp_path, capfd):
     assert last["examples"] == 11 and last["bad_images"] == 1
     # 4 steps of 8 cover 32 of 40 images: one or both of the two.
     assert result["bad_images"] in (1, 2)
+    assert result["eval_bad_images"] == 1
+    said = capfd.readouterr().err
+    assert f"{result['bad_images']} in training, 1 in the evaluation" in said
 
     code = run(
         tmp_path / "strict",
