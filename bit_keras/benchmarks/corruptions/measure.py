@@ -217,6 +217,8 @@ def table(
 ) -> str:
     """Returns the accuracies as text: corruptions by severities.
 
+    Below, if all are there, the mean error, as it is.
+
     Args:
         subject: Of which images, of which model.
         conditions: To show.
@@ -232,4 +234,12 @@ def table(
     levels = frame.columns.drop(["corruption"])
     frame["mean"] = frame[levels].mean(axis=1)
     head = f"{subject.task.name}: accuracy by severity (0: clean)"
-    return f"{head}\n{results_export.aligned(frame)}\n"
+    text = f"{head}\n{results_export.aligned(frame)}\n"
+    errors = [1 - row.value for c, row in rows.items() if c.corruption]
+    if len(errors) == len(corruptions.names()) * len(SEVERITIES):
+        text += (
+            f"mean corruption error {sum(errors) / len(errors):.4f}: of all 15 "
+            "corruptions and 5 severities alike, not over AlexNet's errors as "
+            "ImageNet-C's mCE is\n"
+        )
+    return text

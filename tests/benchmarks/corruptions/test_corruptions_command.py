@@ -230,7 +230,7 @@ def guessing(monkeypatch):
     monkeypatch.setattr(measure, "predict", predict)
 
 
-def test_means_come_when_everything_is_measured(measured, guessing):
+def test_means_come_when_everything_is_measured(measured, guessing, capsys):
     first = ",".join(corruptions.names()[:14])
     _, rows, _ = measured(LAND, 10, f"--types={first}")
     assert {row.metric for row in rows} == {"accuracy"}
@@ -240,8 +240,11 @@ def test_means_come_when_everything_is_measured(measured, guessing):
     errors = [1 - r.value for r in rows if r.details.get("severity")]
     assert len(errors) == 75
     assert mean.value == pytest.approx(np.mean(errors))
+    capsys.readouterr()
     _, again, _ = measured(LAND, 10)
     assert again == rows
+    said = capsys.readouterr().out
+    assert f"mean corruption error {mean.value:.4f}: of all 15" in said
 
 
 def test_imagenet_has_mce_and_is_corrupted_at_224(measured, guessing):
