@@ -74,12 +74,13 @@ def write(
     from bit_keras.benchmarks.results_export import render, replace_file
     from bit_keras.benchmarks.section_panels import panel, provenance
 
+    named = told_apart(frame)
     drawn = frame["benchmark"].isin([*_PANELS, "detection", "duplicates"])
-    parts = sections(frame[~drawn])
+    parts = sections(named[~drawn])
     panels = [panel(part) for part in parts]
     for module in dict.fromkeys(_PANELS.values()):
         names = [name for name, its in _PANELS.items() if its == module]
-        rows = frame[frame["benchmark"].isin(names)]
+        rows = named[frame["benchmark"].isin(names)]
         if len(rows):
             made = importlib.import_module(f"bit_keras.benchmarks.{module}")
             panels += made.panels(rows)
@@ -92,10 +93,32 @@ def write(
         [*panels, provenance(frame)],
         out,
         title="bit_keras results",
-        text=_summary(frame),
+        text=_summary(named),
         download=("results.csv", "All rows (CSV)"),
         legend=sorted({name for part in parts for name in part.rows["series"]}),
     )
+
+
+def told_apart(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Returns rows in which different weights have different names.
+
+    Exports of one network are all called "bit_tiny/1"; where several are in the
+    table, the first digits of the checksum are added.
+
+    Args:
+        frame: Rows, from `results.load`.
+
+    Example:
+
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"model": ["a/1", "a/1", "b"],
+    ...                       "model_sha256": ["1" * 64, "2" * 64, "3" * 64]})
+    >>> told_apart(frame)["model"].tolist()
+    ['a/1, 11111111', 'a/1, 22222222', 'b']
+    """
+    weights = frame.groupby("model")["model_sha256"].transform("nunique")
+    longer = frame["model"] + ", " + frame["model_sha256"].str[:8]
+    return frame.assign(model=frame["model"].where(weights < 2, longer))
 
 
 def _summary(frame: "pd.DataFrame") -> str:

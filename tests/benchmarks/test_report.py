@@ -237,6 +237,22 @@ def test_the_same_rows_give_the_same_files(written, tmp_path):
         assert (written / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
+def test_one_name_of_two_models_is_told_apart_across_sections(tmp_path):
+    rows = [
+        make_row(task="dtd", shots=1, value=0.5),
+        make_row(
+            benchmark="objectless",
+            task="dtd",
+            value=0.4,
+            model_sha256="cd34" * 16,
+        ),
+    ]
+    page = report.write(load(tmp_path, rows), tmp_path / "out")
+    text = page.read_text()
+    assert "2 models, 1 task, 2 measurements" in text
+    assert "tiny, ab12ab12" in text and "tiny, cd34cd34" in text
+
+
 def test_titles_become_legal_and_different_file_names():
     found = stems(["../../x", "x", "X: y", "", "<>", "a" * 300])
     assert found[:2] == ["x", "x-2"] and found[3:5] == ["plot", "plot-2"]
