@@ -9,7 +9,8 @@ def header(path: str | os.PathLike) -> list[str]:
     """Returns the names of the columns of a CSV file; [] if it is empty.
 
     Raises:
-        ValueError: If it is no CSV file.
+        ValueError: If it is no CSV file, or its cells are not separated by
+            commas.
 
     Example:
 
@@ -17,8 +18,20 @@ def header(path: str | os.PathLike) -> list[str]:
     ...     _ = file.write("path,label\\na.jpg,cat\\n")
     >>> header("a.csv")
     ['path', 'label']
+    >>> with open("b.csv", "w") as file:
+    ...     _ = file.write("path;label\\n")
+    >>> header("b.csv")
+    Traceback (most recent call last):
+    ValueError: b.csv: the cells are separated by semicolons. Save it with
+    commas.
     """
-    return next(_lines(path), (0, []))[1]
+    names = next(_lines(path), (0, []))[1]
+    if len(names) == 1 and ";" in names[0]:
+        raise ValueError(
+            f"{path}: the cells are separated by semicolons. Save it with "
+            "commas."
+        )
+    return names
 
 
 def read(

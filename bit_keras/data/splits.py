@@ -37,6 +37,12 @@ def slice_split(
                 f"{did_you_mean(word, shard_lengths)} It has "
                 f"{', '.join(shard_lengths)}."
             )
+        if word == "all" and "[" in part and list(shard_lengths) != ["all"]:
+            raise ValueError(
+                f'split: "{part}" of {name} cannot be cut, for "all" is the '
+                f"sum of its splits {', '.join(shard_lengths)}. Cut one of "
+                f"these: {next(iter(shard_lengths))}[:80%]."
+            )
     lengths, spec = dict(shard_lengths), split
     if list(lengths) == ["all"]:
         # TFDS reads "all" as the sum of all splits, which it cannot slice.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from bit_keras.data.prepared import is_folder
+from bit_keras.data.prepared import BUILTIN, is_folder
 from bit_keras.data.sources import Source
 
 
@@ -99,6 +99,11 @@ def open_set(
     is_json = name.lower().endswith(".json")
     if is_json and not os.path.isfile(os.path.expanduser(name)):
         raise FileNotFoundError(f'dataset: there is no file "{name}".')
+    if name in BUILTIN:
+        raise ValueError(
+            f'dataset: "{name}" has no boxes. Name a TFDS set with some, as '
+            "coco/2017 or voc/2007, or a folder or JSON file in COCO's format."
+        )
     if is_json or is_folder(name):
         from bit_keras.benchmarks.detection.coco_json import open_coco
 

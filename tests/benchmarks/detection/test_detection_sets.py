@@ -344,3 +344,8 @@ def test_bccd(shared):
         open_set("bccd_mini", "tset", data_dir)
     with pytest.raises(ValueError, match='Did you mean "bccd_mini"'):
         open_set("bccd_mimi", "test", data_dir)
+
+
+def test_images_without_boxes_are_no_detection_set():
+    with pytest.raises(ValueError, match='"digits" has no boxes.*coco/2017'):
+        open_set("digits", "train")
