@@ -9,7 +9,7 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     The thread that tunes looks again after ever longer pauses, of up to a
     minute, and who drops an iterator waits for the end of the pause (TensorFlow
     2.21): after 20 s of reading, 21 s were seen. `tf.data.AUTOTUNE` then means
-    as many calls at a time as there are cores (16 at most).
+    as many calls at a time as its pool has threads (16 at most).
 
     >>> list(untuned(tf.data.Dataset.range(2)).as_numpy_iterator())
     [np.int64(0), np.int64(1)]

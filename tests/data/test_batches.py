@@ -110,7 +110,7 @@ def test_nothing_is_tuned_and_waited_for_in_the_end():
     train = train_batches(source, recipe, 0, BadImages())
     for batches in (train, eval_batches(source, recipe, 1, BadImages())):
         assert batches.options().autotune.enabled is False
-        # What fills devices would be tuned, whatever the options.
+        # Iterators that fill devices wait all the same.
         assert distribute(strategy("one"), batches, 1) is batches
 
 
