@@ -45,6 +45,11 @@ def check(recipe: Recipe) -> None:
     for name, value in positive.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be >= 1; got {value}.")
+    micro, batch = recipe.run.micro_batch, recipe.run.batch_size
+    if micro and batch % micro:
+        raise ValueError(
+            f"--micro-batch must divide --batch-size {batch}; got {micro}."
+        )
     kept, steps = recipe.run.keep_weights_at, recipe.schedule.steps
     if kept and (min(kept) < 1 or (steps and max(kept) > steps)):
         raise ValueError(

@@ -170,6 +170,32 @@ def check_precision(strategy: tf.distribute.Strategy, precision: str) -> None:
         raise ValueError(TPU_FLOAT16)
 
 
+def check_batch_size(
+    strategy: tf.distribute.Strategy, batch_size: int, micro_batch: int | None
+) -> None:
+    """Raises a ValueError for batches that devices cannot share evenly.
+
+    Args:
+        strategy: From `strategy()`.
+        batch_size: Examples of a step on all devices.
+        micro_batch: Examples at a time on one; None: its whole share.
+
+    Example:
+
+    >>> check_batch_size(strategy("one"), 512, 128)
+    """
+    replicas = strategy.num_replicas_in_sync
+    multiple = replicas * (micro_batch or 1)
+    if batch_size % multiple:
+        devices = f"{replicas} device{'s' * (replicas > 1)}"
+        parts = f" x --micro-batch {micro_batch}" if micro_batch else ""
+        near = max(1, round(batch_size / multiple)) * multiple
+        raise ValueError(
+            f"--batch-size must be a multiple of {devices}{parts}; got "
+            f"{batch_size}. The nearest: --batch-size {near}."
+        )
+
+
 def distribute(
     strategy: tf.distribute.Strategy, batches: tf.data.Dataset, size: int
 ) -> tf.distribute.DistributedDataset | tf.data.Dataset:

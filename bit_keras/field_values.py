@@ -13,9 +13,16 @@ def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
 
     >>> did_you_mean("bitm", ["bit_m", "transfer"])
     ' Did you mean "bit_m"?'
+    >>> did_you_mean("--modle", ["--mode", "--model"])
+    ' Did you mean "--model"?'
     """
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f' Did you mean "{close[0]}"?' if close else ""
+    # Dashes in front are no likeness.
+    bare = {other.lstrip("-"): other for other in known}
+    mine = word.lstrip("-")
+    close = difflib.get_close_matches(mine, bare, n=3, cutoff=0.5)
+    # Two letters swapped are a likelier slip than one left out.
+    close.sort(key=lambda other: sorted(other) != sorted(mine))
+    return f' Did you mean "{bare[close[0]]}"?' if close else ""
 
 
 def parse_value(path: str, hint: Any, text: str) -> Any:

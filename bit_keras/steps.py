@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from bit_keras.distribution import check_batch_size
 from bit_keras.recipe import Recipe
 
 
@@ -126,12 +127,7 @@ class Steps:
         # Examples of a batch on one device.
         self.share = self.batch_size // replicas
         micro = recipe.run.micro_batch
-        if self.batch_size % (replicas * (micro or 1)):
-            parts = f" x micro_batch {micro}" if micro else ""
-            raise ValueError(
-                f"batch_size must be a multiple of {replicas} devices{parts}; "
-                f"got {self.batch_size}."
-            )
+        check_batch_size(strategy, self.batch_size, micro)
         self.micro_batch = micro or self.share
         self.step = tf.Variable(
             0,

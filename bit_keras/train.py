@@ -261,6 +261,9 @@ def _run(
     check(recipe)
     check_finished(recipe)
     distribution.check_precision(strategy, recipe.run.precision)
+    distribution.check_batch_size(
+        strategy, recipe.run.batch_size, recipe.run.micro_batch
+    )
     facts = {
         "command": workdir.command(),
         "dataset": train_source.name,

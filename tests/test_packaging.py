@@ -5,12 +5,14 @@ import sys
 import tomllib
 import zipfile
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 import bit_keras
+from bit_keras import __main__
 
 ROOT = Path(__file__).resolve().parents[1]
 LINKS = ("recipes", "export", "benchmarks")
@@ -31,6 +33,17 @@ def test_pyproject_names_the_build_system_and_nothing_else():
     text = (ROOT / "pyproject.toml").read_text()
     assert len(text.splitlines()) == 3
     assert list(tomllib.loads(text)) == ["build-system"]
+
+
+def test_the_package_tells_its_commands(capfd):
+    assert __main__.main([]) == 0
+    told = re.findall("^python -m ([a-z_.]+)  ", capfd.readouterr().out, re.M)
+    assert "bit_keras.train" in told
+    for module in told:
+        # A module, or a package that can be run.
+        package = (ROOT / module.replace(".", "/")).is_dir()
+        assert find_spec(module + ".__main__" * package)
+    assert __main__.main(["train"]) == 2
 
 
 def test_one_version_everywhere():

@@ -177,7 +177,7 @@ def test_indivisible_batch_is_refused(monkeypatch):
     recipe = Recipe("test", run=Run(8, micro_batch=3))
     model = models.create("bit_tiny", 5)
     strategy = tf.distribute.get_strategy()
-    with pytest.raises(ValueError, match="micro_batch 3; got 8"):
+    with pytest.raises(ValueError, match="--micro-batch 3; got 8"):
         Steps(model, None, recipe, strategy)
     # Fewer images than devices.
     recipe = Recipe("test", run=Run(4))

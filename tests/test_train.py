@@ -131,6 +131,11 @@ EARLY = {
         2,
         "not exact with model.norm=batch",
     ),
+    "uneven parts": (
+        ("--recipe=bit_m", "--batch-size=128", "--micro-batch=7"),
+        2,
+        "--micro-batch must divide --batch-size 128; got 7",
+    ),
     "flag typo": (
         ("--recipe=bit_m", "--batchsize=3"),
         2,
