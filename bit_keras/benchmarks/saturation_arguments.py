@@ -55,18 +55,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in ABOUT.items():
         add(f"--{name}", metavar="COLUMN", help=text)
     for side in ("upstream", "downstream"):
-        add(
-            f"--{side}-is",
-            choices=_QUANTITIES,
-            help="default: error if the column's name says err, error or loss",
-        )
-        add(
-            f"--{side}-unit",
-            choices=_UNITS,
-            help="default: percent if more than a tenth of the values exceed 1",
-        )
+        add_quantity(parser, side)
     _add_joined(parser.add_argument_group("one table per task"))
     _add_curves(parser.add_argument_group("curves over training"))
+
+
+def add_quantity(parser: argparse.ArgumentParser, name: str) -> None:
+    """Adds the arguments that say what the column of --NAME holds.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> add_quantity(parser, "y")
+    >>> parser.parse_args(["--y-is", "error"])
+    Namespace(y_is='error', y_unit=None)
+    """
+    parser.add_argument(
+        f"--{name}-is",
+        choices=_QUANTITIES,
+        help="default: error if the column's name says err, error or loss",
+    )
+    parser.add_argument(
+        f"--{name}-unit",
+        choices=_UNITS,
+        help="default: percent if more than a tenth of the values exceed 1",
+    )
 
 
 def _add_joined(group: argparse._ArgumentGroup) -> None:

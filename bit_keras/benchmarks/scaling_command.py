@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bit_keras import csv_files
+from bit_keras.benchmarks.saturation_arguments import add_quantity
 
 # pandas takes a second to load; a slip on the command line should not.
 if TYPE_CHECKING:
@@ -36,12 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--x", required=True, metavar="COLUMN", help="examples seen"
     )
     parser.add_argument(
-        "--y",
-        required=True,
-        metavar="COLUMN",
-        help="error (if its name says err, error or loss) or accuracy, as "
-        "fraction or percent",
+        "--y", required=True, metavar="COLUMN", help="error or accuracy"
     )
+    add_quantity(parser, "y")
     parser.add_argument(
         "--curve",
         required=True,
@@ -122,6 +120,8 @@ def read(args: argparse.Namespace) -> "curves.Curves":
             curve=_curve_columns(args),
             fit=args.fit,
             fit_below=args.fit_below,
+            y_is=args.y_is,
+            y_unit=args.y_unit,
         )
     except ValueError as error:
         raise ValueError(f"{args.results}: {error}") from None
@@ -171,11 +171,14 @@ def run(args: argparse.Namespace) -> int:
         "on how many curves, ties counting for each.",
         file=sys.stderr,
     )
+    moving = scaling.still_moving(table)
+    for note in moving:
+        print(note, file=sys.stderr)
     page = report.write(
         scaling_panels.panels(fits, table, args.x, args.y),
         out,
         title="Scaling curves",
-        text=" ".join(found.notes),
+        text=" ".join([*found.notes, *moving]),
     )
     spent = duration(time.monotonic() - started)
     print(

@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 
 from bit_keras.benchmarks.results import did_you_mean
-from bit_keras.benchmarks.saturation.columns import numbers, read_accuracies
+from bit_keras.benchmarks.saturation.columns import (
+    Quantity,
+    Unit,
+    numbers,
+    read_accuracies,
+)
 
 _YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
 
@@ -82,18 +87,21 @@ def from_frame(
     curve: Sequence[str],
     fit: str | None = None,
     fit_below: float | None = None,
+    y_is: Quantity | None = None,
+    y_unit: Unit | None = None,
 ) -> Curves:
     """Reads the curves of a table with one point per row.
 
     Args:
         frame: Of numbers or text.
         x: Column of examples seen.
-        y: Column of errors or accuracies (by its name), as fractions or
-            percent (by its values).
+        y: Column of errors or accuracies, as fractions or percent.
         curve: Columns that tell curves apart.
         fit: Column with 1 or true in rows that are fitted, 0 or false in those
             that are extrapolated to.
         fit_below: Instead of `fit`: rows with x below this are fitted.
+        y_is: What `y` holds; None: error if its name says err, error or loss.
+        y_unit: None: percent if more than a tenth of the values exceed 1.
 
     Returns:
         Rows without usable numbers are left out, and counted in the notes.
@@ -112,7 +120,7 @@ def from_frame(
     wanted = [("x", x), ("y", y), *(("curve", name) for name in curve)]
     wanted += [("fit", fit)] if fit is not None else []
     check_columns(wanted, list(frame.columns))
-    read = read_accuracies(frame[y], y)
+    read = read_accuracies(frame[y], y, y_is, y_unit)
     points = pd.DataFrame({"x": numbers(frame[x]), "error": 1 - read.values})
     reasons = read.reasons.copy()
     reasons[points["error"] <= 0] = f"{y} is no error at all (no logarithm)"

@@ -185,6 +185,27 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
+def still_moving(frame: pd.DataFrame) -> list[str]:
+    """Returns a sentence on each estimator whose fits did not all end.
+
+    Args:
+        frame: Of `table`.
+
+    >>> still_moving(pd.DataFrame({"estimator": ["M4"], "converged": [False]}))
+    ['M4: on 1 of 1 curves the fit did not come to rest (column converged).']
+    """
+    lines = []
+    if "converged" in frame:
+        for name, rows in frame.groupby("estimator", sort=False):
+            found = rows["converged"].dropna()
+            if count := int(found.eq(False).sum()):
+                lines.append(
+                    f"{name}: on {count} of {len(found)} curves the fit did "
+                    "not come to rest (column converged)."
+                )
+    return lines
+
+
 def analyse(
     found: Curves, done: Callable[[CurveFits], None] | None = None
 ) -> tuple[list[CurveFits], pd.DataFrame]:

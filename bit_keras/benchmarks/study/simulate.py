@@ -2,7 +2,7 @@
 
 A study of thousands of jobs on machines that fail, without the machines:
 checks the plan's makespan, with failures counted in, against a simulation of
-every job.  `docs/scaling.md` has what it prints.
+every job.  `docs/clusters.md` has what it prints.
 """
 
 import argparse

@@ -127,6 +127,9 @@ def test_percent_and_accuracy_are_errors_as_well():
     accuracy = read(rows(top1=[0.2, 0.4, 0.5]), y="top1")
     np.testing.assert_allclose(accuracy.curves[0].error, [0.8, 0.6, 0.5])
     assert "accuracy" in accuracy.notes[0]
+    # Whatever its name says, or one large value.
+    told = read(rows(error=[20, 40, 0.5]), y_is="accuracy", y_unit="percent")
+    np.testing.assert_allclose(told.curves[0].error, [0.8, 0.6, 0.995])
 
 
 def test_rows_without_numbers_are_counted():
@@ -193,6 +196,8 @@ def test_all_72_curves_in_two_minutes(shared):
     _, table = scaling.analyse(found)
     assert time.process_time() - before < 120
     assert table["rmse"].notna().all()
+    # No number depends on where its fit was stopped.
+    assert scaling.still_moving(table) == []
     counts = scaling.summary(table).set_index("estimator")
     medians = counts["median_rmse"]
     assert medians["M4"] < medians["M3"] < medians["M2"] <= medians["M1"]
