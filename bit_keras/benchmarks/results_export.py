@@ -10,16 +10,22 @@ import pandas as pd
 
 from bit_keras.benchmarks.summary import text
 
+# Of a checksum that people read; files have all 64.
+_DIGITS = 12
+
 
 def cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns a table as short texts for people.
 
-    Fractions get four decimals; control characters, which a terminal would
-    obey, become "?"; what is missing is empty, or `all` for shots.
+    Fractions get four decimals and checksums twelve digits; control characters,
+    which a terminal would obey, become "?"; what is missing is empty, or `all`
+    for shots.
 
     >>> print(cells(pd.DataFrame({"shots": [None], "mean": [1 / 3]})))
       shots    mean
     0   all  0.3333
+    >>> cells(pd.DataFrame({"model_sha256": ["0123" * 16]})).iloc[0, 0]
+    '012301230123'
     """
     made = {}
     for place, name in enumerate(frame.columns):
@@ -35,7 +41,8 @@ def _cell(name: str, value: Any) -> str:
         return "all" if name == "shots" else ""
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.4f}"
-    return _printable(text(name, value))
+    word = _printable(text(name, value))
+    return word[:_DIGITS] if name == "model_sha256" else word
 
 
 def _printable(word: str) -> str:

@@ -85,7 +85,8 @@ def select(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
         frame: From `results.load`.
         where: Conditions `column=value`. Several on one column keep rows with
             either value; those on different columns must all hold. Missing
-            values are written `all` in `shots` and `none` elsewhere.
+            values are written `all` in `shots` and `none` elsewhere. Of a
+            checksum the digits that tables show are enough.
 
     Raises:
         ValueError: For a column or value that is not in the table.
@@ -108,6 +109,8 @@ def select(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
     for name, values in wanted.items():
         texts = column(frame, name).map(lambda v, n=name: text(n, v))
         known = sorted(set(texts))
+        if name == "model_sha256":
+            values = [_whole(value, known) for value in values]
         for value in values:
             if value not in known:
                 raise ValueError(
@@ -117,6 +120,12 @@ def select(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
                 )
         keep &= texts.isin(values)
     return frame[keep]
+
+
+def _whole(start: str, known: Sequence[str]) -> str:
+    """Returns the checksum that starts so, or what was given."""
+    found = [name for name in known if start and name.startswith(start)]
+    return found[0] if len(found) == 1 else start
 
 
 def summarize(

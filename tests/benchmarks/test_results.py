@@ -292,6 +292,18 @@ def test_select_takes_either_value_of_one_column_and_all_columns(tmp_path):
         results.select(frame, ["task=a=b"])
 
 
+def test_a_checksum_is_known_by_the_digits_that_are_shown(tmp_path):
+    sums = ["ab12" * 16, "ab13" * 16]
+    rows = [make_row(seed=s, model_sha256=sums[s]) for s in (0, 1)]
+    frame = load(tmp_path, rows)
+    shown = results_export.cells(frame)["model_sha256"]
+    for digits, whole in zip(shown, sums, strict=True):
+        chosen = results.select(frame, [f"model_sha256={digits}"])
+        assert chosen["model_sha256"].tolist() == [whole]
+    with pytest.raises(ValueError, match="matches no row"):
+        results.select(frame, ["model_sha256=ab1"])
+
+
 @pytest.mark.parametrize(
     "where, words",
     [
