@@ -1,20 +1,18 @@
 """Leave-one-out accuracy of the linear probe, in closed form.
 
-The class of the image left out has one image fewer than the others, and the
-constant feature, which learns how frequent classes are, would hold that against
-it: under strong penalties no image would be classified correctly. Its part of
-the score is therefore that of all images.
+While an image is left out, the intercept is not penalized: the constant feature
+of 100 hardly is, but what is left of its penalty would favour the class of the
+image left out, by which the strongest penalty would win on any features.
+
+That class also has one image fewer than the others, and the intercept, which
+learns how frequent classes are, would hold that against it: under strong
+penalties no image would be classified correctly. The intercept of the scores is
+therefore that of all images.
 """
 
 import numpy as np
 
-from bit_keras.benchmarks.probe import (
-    BIAS_CONSTANT,
-    Moments,
-    Whitening,
-    blocks,
-    targets,
-)
+from bit_keras.benchmarks.probe import Moments, Whitening, blocks, targets
 
 
 def leave_one_out_dual(
@@ -22,11 +20,12 @@ def leave_one_out_dual(
 ) -> np.ndarray:
     """Predicts each image by a probe fitted on all others.
 
-    Nothing is fitted twice: with `inverse = (X X' + l2 I)^-1`, the score of an
-    image that was left out is `y - (inverse y)_i / inverse_ii`. This is exact
-    but for the whitening, whose statistics still include the image (not its
-    label), and for the constant feature (see above). For fewer images than
-    features.
+    Nothing is fitted twice: with X of mean zero and
+    `inverse = (X X' + l2 I)^-1 - 1 / (n l2)`, whose second term is what an
+    intercept without penalty takes away, the score of an image that was left
+    out is `y - (inverse y)_i / inverse_ii`. This is exact but for the
+    whitening, whose statistics still include the image (not its label), and
+    for the intercept (see above). For fewer images than features.
 
     Args:
         features: `(images, features)`.
@@ -46,16 +45,17 @@ def leave_one_out_dual(
     """
     features = features.astype(np.float64)
     x = Whitening.of(features)(features)
-    values, vectors = np.linalg.eigh(x @ x.T + BIAS_CONSTANT**2)
+    values, vectors = np.linalg.eigh(x @ x.T)
     y = targets(labels, num_classes)
-    mean_target = y.mean(axis=0)
-    rotated = vectors.T @ y
+    away = y - y.mean(axis=0)
+    rotated = vectors.T @ away
     correct = np.empty(len(l2), np.int64)
     for i, penalty in enumerate(l2):
         shrunk = vectors / (np.maximum(values, 0) + penalty)
         inverse = np.einsum("ij,ij->i", shrunk, vectors)
+        inverse -= 1 / (len(y) * penalty)
         scores = y - (shrunk @ rotated) / inverse[:, None]
-        scores += _prior(y, mean_target, len(y), penalty)
+        scores += away / (len(y) - 1)
         correct[i] = (scores.argmax(axis=1) == labels).sum()
     return correct
 
@@ -66,7 +66,7 @@ def leave_one_out_primal(
     """Does the same for at least as many images as features.
 
     Here the score is `y - (y - fit) / (1 - leverage)`, with the leverage
-    `x' (X'X + l2 I)^-1 x` of each image.
+    `x' (X'X + l2 I)^-1 x + 1 / n` of each image.
 
     Args:
         moments: The images.
@@ -86,24 +86,11 @@ def leave_one_out_primal(
         x = white(moments.features[images[rows]].astype(np.float64)) @ vectors
         y = targets(labels, len(mean_target))
         for i, penalty in enumerate(l2):
-            # The constant feature is orthogonal to the others.
-            share = _share(len(images), penalty)
             shrunk = x / (np.maximum(values, 0) + penalty)
-            leverage = np.einsum("ij,ij->i", shrunk, x) + share / len(images)
-            fit = shrunk @ weights + share * mean_target
+            # The intercept is orthogonal to the other features.
+            leverage = np.einsum("ij,ij->i", shrunk, x) + 1 / len(images)
+            fit = shrunk @ weights + mean_target
             scores = y - (y - fit) / (1 - leverage)[:, None]
-            scores += _prior(y, mean_target, len(images), penalty)
+            scores += (y - mean_target) / (len(images) - 1)
             correct[i] += (scores.argmax(axis=1) == labels).sum()
     return correct
-
-
-def _share(images: int, l2: float) -> float:
-    """What the penalty leaves of the constant feature's fit."""
-    return BIAS_CONSTANT**2 * images / (BIAS_CONSTANT**2 * images + l2)
-
-
-def _prior(
-    y: np.ndarray, mean_target: np.ndarray, images: int, l2: float
-) -> np.ndarray:
-    """What leaving out targets `y` took from the constant feature's part."""
-    return _share(images, l2) * (y - mean_target) / (images - 1)

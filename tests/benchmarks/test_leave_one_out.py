@@ -18,18 +18,21 @@ def task(train, width, classes=4):
 
 
 def by_fitting_again(x, labels, classes, l2):
-    """Leaves each image out; whitening and class sizes are of all images."""
+    """Leaves each image out; whitening and intercept are of all images.
+
+    The intercept of the fit is not penalized: what is fitted are differences
+    from the mean of the images that are left.
+    """
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-5)
-    x = np.pad(x, ((0, 0), (0, 1)), constant_values=100.0)
     y = 2 * np.eye(classes)[labels] - 1
-    share = 1e4 * len(x) / (1e4 * len(x) + l2)
     correct = 0
     for i in range(len(x)):
         rest = np.delete(np.arange(len(x)), i)
-        gram = x[rest].T @ x[rest] + l2 * np.eye(x.shape[1])
-        scores = x[i] @ np.linalg.solve(gram, x[rest].T @ y[rest])
-        scores += share * (y.mean(axis=0) - y[rest].mean(axis=0))
-        correct += scores.argmax() == labels[i]
+        centre = x[rest].mean(axis=0)
+        away, target = x[rest] - centre, y[rest] - y[rest].mean(axis=0)
+        gram = away.T @ away + l2 * np.eye(x.shape[1])
+        scores = (x[i] - centre) @ np.linalg.solve(gram, away.T @ target)
+        correct += (scores + y.mean(axis=0)).argmax() == labels[i]
     return correct
 
 
@@ -71,3 +74,20 @@ def test_the_label_that_is_left_out_neither_helps_nor_harms(width):
     dual, primal = both(x, labels, 4, GRID)
     correct = np.array(dual if width > 200 else primal)
     assert (abs(correct / 200 - 0.25) < 0.1).all()
+
+
+@pytest.mark.parametrize("width", [300, 8], ids=["dual", "primal"])
+@pytest.mark.parametrize("classes, shots", [(2, 5), (10, 2)])
+def test_chance_is_chance_with_few_images_and_any_penalty(
+    width, classes, shots
+):
+    # With the penalized intercept, the strongest of the grid got all right.
+    labels = np.repeat(np.arange(classes), shots)
+    rng = np.random.default_rng(3)
+    correct = np.zeros(len(GRID))
+    for _ in range(40):
+        x = rng.standard_normal((len(labels), width))
+        dual, primal = both(x, labels, classes, GRID)
+        correct += dual if width > len(labels) else primal
+    accuracy = correct / (40 * len(labels))
+    assert (abs(accuracy - 1 / classes) < 0.12).all()
