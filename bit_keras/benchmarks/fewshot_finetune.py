@@ -19,6 +19,7 @@ from bit_keras.benchmarks.finetune import (
     hyperrule_recipe,
     open_start,
     preprocessing,
+    protocol_with,
 )
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.sources import Source
@@ -43,6 +44,7 @@ class Trial:
         shots: Training images per class.
         seed: Of the subset, and of the run.
         excluded: How many images were left out of `test`; None: all are in it.
+        settled: Protocol on all of `test`, from `finetune.protocol_with`.
     """
 
     task: Task
@@ -52,12 +54,13 @@ class Trial:
     shots: int
     seed: int
     excluded: int | None = None
+    settled: str = _PROTOCOL
 
     @property
     def protocol(self) -> str:
         """Of the row: deduplicated ones are another protocol."""
         exclude = {} if self.excluded is None else {self.task.name: ()}
-        return exclusions.protocol(_PROTOCOL, exclude)
+        return exclusions.protocol(self.settled, exclude)
 
     def __str__(self) -> str:
         return f"{self.task.name}, {self.shots} shots, seed {self.seed}"
@@ -91,6 +94,8 @@ def run(
     overrides = list(args.overrides)
     if args.resolution:
         overrides.append(f"preprocess.crop={args.resolution}")
+    # What --resolution decides is in the rows' preprocessing.
+    settled = protocol_with(_PROTOCOL, args.batch_size, args.overrides)
     file = results.ResultsFile(Path(args.out) / results.FILE_NAME)
     done = {row.config_hash for row in file.rows()}
     exclude = exclusions.read(args.exclude)
@@ -99,7 +104,10 @@ def run(
         recipe = hyperrule_recipe(start, task, args.batch_size, overrides)
         try:
             planned = [
-                *trials(task, recipe, shots, seeds, args.data_dir, exclude)
+                dataclasses.replace(trial, settled=settled)
+                for trial in trials(
+                    task, recipe, shots, seeds, args.data_dir, exclude
+                )
             ]
         except _FAILURES as error:
             failures.append(str(error))

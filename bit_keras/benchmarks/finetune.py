@@ -80,6 +80,27 @@ def open_start(handle: str, init: str | None = None) -> Start:
     return Start(backbone.name, backbone.sha256, backbone.upstream, loaded)
 
 
+def protocol_with(
+    name: str, batch_size: int | None, overrides: Sequence[str]
+) -> str:
+    """Returns the protocol of rows: other settings are another protocol.
+
+    Args:
+        name: Of the protocol without any.
+        batch_size: None: that of the protocol.
+        overrides: `section.field=value`.
+
+    Example:
+
+    >>> protocol_with("hyperrule", 64, ["schedule.steps=9"])
+    'hyperrule, run.batch_size=64, schedule.steps=9'
+    >>> protocol_with("hyperrule", None, [])
+    'hyperrule'
+    """
+    batch = [f"run.batch_size={batch_size}"] if batch_size else []
+    return ", ".join([name, *sorted({*batch, *overrides})])
+
+
 def hyperrule_recipe(
     start: Start, task: Task, batch_size: int | None, overrides: Sequence[str]
 ) -> Recipe:

@@ -205,7 +205,7 @@ def load(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(KINDS))
     whole = {"n": "int64", "shots": "Int64", "seed": "Int64"}
     frame = frame.astype({"value": float, "stderr": float, **whole})
-    # Latest last; rows without an order of their own keep the file's.
+    # Latest last; what was measured in one second keeps the file's order.
     order = pd.to_datetime(frame["time"], format="ISO8601", utc=True)
     frame = frame.loc[order.sort_values(kind="stable").index]
     again = frame.duplicated(_IDENTITY, keep="last")
@@ -218,7 +218,7 @@ def load(paths: Sequence[str | os.PathLike]) -> pd.DataFrame:
             + (f" ({apart} came out differently)." if apart else "."),
             stacklevel=2,
         )
-    return frame[~again].sort_index().reset_index(drop=True)
+    return frame[~again].reset_index(drop=True)
 
 
 def _files(paths: Sequence[str | os.PathLike]) -> list[Path]:

@@ -255,6 +255,10 @@ def pivot(
         a 0.5 0.25
     """
     names = [name for name in summary if name not in _SUMMARIES]
+    # A key where it was asked for, which stand before the summaries.
+    place = list(summary).index
+    if "n" in summary and place("n") < place("median"):
+        names.append("n")
     if columns not in names:
         raise ValueError(
             f'pivot "{columns}" is not one of the columns of by '

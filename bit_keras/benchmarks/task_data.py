@@ -12,6 +12,7 @@ from bit_keras.benchmarks.task_status import (
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.prepared import BUILTIN, is_folder, root
 from bit_keras.data.sources import Source, open_source
+from bit_keras.data.splits import slice_split
 from bit_keras.data.tfds_source import Rule, open_tfds
 from bit_keras.recipe import did_you_mean
 
@@ -32,7 +33,8 @@ def open_split(task: Task, split: str, data_dir: str | None = None) -> Source:
 
     Raises:
         ValueError: For a split the task does not have or that is empty, a
-            version it does not accept, and a label that is not one integer.
+            version it does not accept, a label that is not one integer, and
+            training examples that are test examples.
         FileNotFoundError: For data that are not prepared; the message says how
             to get them.
 
@@ -44,12 +46,58 @@ def open_split(task: Task, split: str, data_dir: str | None = None) -> Source:
     """
     try:
         source = _open(task, _spec(task, split), data_dir)
+        if split == "train":
+            _check_apart(task, data_dir)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"task {task.name}: {error}") from None
     except ValueError as error:
         raise ValueError(f"task {task.name}: {error}") from None
     _check(task, split, source)
     return source
+
+
+def overlap(task: Task, one: str, other: str, data_dir: str | None) -> int:
+    """Counts the examples that two splits of a task's dataset share.
+
+    Args:
+        task: Which dataset.
+        one: A split, perhaps with slices: "train[:80%]".
+        other: Another.
+        data_dir: Folder of TFDS data; `None`: TFDS's default.
+
+    Example:
+
+    >>> task = Task(name="mine", dataset="digits", train="train", test="test")
+    >>> overlap(task, "train[:100]", "test+train[90:]", None)
+    10
+    """
+    lengths = {
+        word: [_open(task, word, data_dir).num_examples]
+        for word in _words(one) | _words(other)
+    }
+    places = [slice_split(task.dataset, spec, lengths) for spec in (one, other)]
+    return sum(
+        max(0, min(end, last) - max(first, start))
+        for word, first, end in places[0]
+        for key, start, last in places[1]
+        if key == word
+    )
+
+
+def _words(spec: str) -> set[str]:
+    """Returns the splits of which a split is made."""
+    return {part.partition("[")[0].strip() for part in spec.split("+")}
+
+
+def _check_apart(task: Task, data_dir: str | None) -> None:
+    if not _words(task.train) & _words(task.test):
+        return
+    if shared := overlap(task, task.train, task.test, data_dir):
+        raise ValueError(
+            f'{shared} examples are in "train" ({task.train}) and in "test" '
+            f"({task.test}). Cut the split in two, such as train[:80%] and "
+            "train[80%:]."
+        )
 
 
 def _spec(task: Task, split: str) -> str:

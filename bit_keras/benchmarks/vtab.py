@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         tf.get_logger().setLevel("ERROR")
     linear = args.protocol == "linear"
     job = (vtab_linear if linear else vtab_finetune).open_job(args, say)
-    protocol = exclusions.protocol(job.protocol, job.exclude)
+    protocol = job.row_protocol
     say(f"{job.model.name}: {len(chosen)} tasks, protocol {protocol}")
     file = results.ResultsFile(Path(args.out) / results.FILE_NAME)
     failures = measure(job, chosen, file)

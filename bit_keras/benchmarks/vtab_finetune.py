@@ -19,6 +19,7 @@ from bit_keras.benchmarks.finetune import (
     hyperrule_recipe,
     open_start,
     preprocessing,
+    protocol_with,
 )
 from bit_keras.benchmarks.task_data import open_split
 from bit_keras.benchmarks.tasks import Task
@@ -63,11 +64,14 @@ class Job:
 
     @property
     def settings(self) -> str:
-        """What differs from the protocol; rows that agree belong together."""
-        batch = self.batch_size and [f"run.batch_size={self.batch_size}"]
-        without = exclusions.label(self.exclude)
-        words = [*(batch or ()), *self.overrides, without]
-        return " ".join(filter(None, words))
+        """Rows that agree in it, and in their protocol, belong together."""
+        return exclusions.label(self.exclude)
+
+    @property
+    def row_protocol(self) -> str:
+        """Of the rows: what differs from the protocol is another."""
+        settled = protocol_with(self.protocol, self.batch_size, self.overrides)
+        return exclusions.protocol(settled, self.exclude)
 
     def recipes(self, task: Task) -> tuple[Recipe, ...]:
         """Returns the settings to choose from for a task.
@@ -202,7 +206,7 @@ class Job:
             upstream=self.model.upstream,
             task=task.name,
             group=task.kind,
-            protocol=exclusions.protocol(self.protocol, self.exclude),
+            protocol=self.row_protocol,
             preprocessing=self._preprocessing(recipe),
             metric="accuracy",
             value=top1,

@@ -67,6 +67,11 @@ class Job:
         without = exclusions.label(self.exclude)
         return ", ".join(filter(None, [str(self.preprocessing), without]))
 
+    @property
+    def row_protocol(self) -> str:
+        """Of the rows: deduplicated ones are another protocol."""
+        return exclusions.protocol(self.protocol, self.exclude)
+
     def rows(self, task: Task, done: Collection[str]) -> Iterator[results.Row]:
         """Measures one task; yields its row.
 
@@ -143,7 +148,7 @@ class Job:
             upstream=self.model.upstream,
             task=task.name,
             group=task.kind,
-            protocol=exclusions.protocol(self.protocol, self.exclude),
+            protocol=self.row_protocol,
             preprocessing=str(self.preprocessing),
             metric="accuracy",
             value=accuracy,

@@ -242,12 +242,13 @@ def test_without_a_list_no_number_is_measured_anew(tmp_path):
 
 def test_fine_tuning_is_evaluated_on_the_others(fewshot, write):
     words = ("--mode=finetune", "--batch-size=8", "--set=schedule.steps=2")
+    settings = "run.batch_size=8, schedule.steps=2"
     ids = ids_of("digits", "test[:60]")
     (whole,) = fewshot(*words)
     values = []
     for excluded in (ids[:20], ids[20:]):
         row = fewshot(*words, f"--exclude={write(excluded)}")[-1]
-        assert row.protocol == "finetune, deduplicated"
+        assert row.protocol == f"finetune, {settings}, deduplicated"
         assert (row.n, row.details["excluded"]) == (
             60 - len(excluded),
             len(excluded),
@@ -255,7 +256,7 @@ def test_fine_tuning_is_evaluated_on_the_others(fewshot, write):
         values.append(row.value * row.n)
     # The training is the same to the bit; what was right is right again.
     assert sum(values) == pytest.approx(whole.value * 60)
-    assert whole.protocol == "finetune"
+    assert whole.protocol == f"finetune, {settings}"
 
 
 def test_the_list_must_know_the_task(fewshot, write):

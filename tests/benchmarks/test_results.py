@@ -339,6 +339,17 @@ def test_pivot_keeps_what_is_missing_apart(tmp_path):
         results.pivot(summary, "taks")
 
 
+def test_pivot_keeps_numbers_of_other_images_apart(tmp_path):
+    rows = [
+        make_row(value=0.5, n=1880, details={"excluded": 0}),
+        make_row(value=0.9, n=100, details={"excluded": 1780}),
+    ]
+    by = ["model", "task", "shots", "n"]
+    wide = results.pivot(results.summarize(load(tmp_path, rows), by), "task")
+    found = wide[["n", "dtd"]].to_dict("records")
+    assert found == [{"n": 100, "dtd": 0.9}, {"n": 1880, "dtd": 0.5}]
+
+
 # Files to take away.
 
 

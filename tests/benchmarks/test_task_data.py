@@ -357,3 +357,21 @@ def test_a_folder_of_images_is_a_task(tmp_path):
     gone = dataclasses.replace(task, dataset=str(tmp_path / "gone" / "away"))
     with pytest.raises(FileNotFoundError, match="no folder or CSV file"):
         task_status.status(gone, None)
+
+
+@pytest.mark.parametrize(
+    "train, test, shared",
+    [
+        ("train", "train[1200:]", 97),
+        ("train[:500]+test", "test[:7]", 7),
+        ("train", "train+test", 1297),
+    ],
+)
+def test_training_examples_are_no_test_examples(train, test, shared):
+    task = Task(name="mine", dataset="digits", train=train, test=test)
+    with pytest.raises(ValueError, match=f"{shared} examples are in"):
+        open_split(task, "train")
+    # Nothing is trained for what only looks at the test split.
+    assert open_split(task, "test").num_examples
+    apart = dataclasses.replace(task, train="train[:50%]", test="train[50%:]")
+    assert open_split(apart, "train").num_examples == 648

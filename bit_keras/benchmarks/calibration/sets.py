@@ -12,7 +12,6 @@ from bit_keras.benchmarks.predictions import Predictions
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.prepared import is_folder
 from bit_keras.data.sources import Source
-from bit_keras.data.splits import slice_split
 from bit_keras.export import handles, manifest
 
 
@@ -103,7 +102,7 @@ def trained_on(
     split = card.data.get("train", {}).get("split")
     if not split or _place(task.dataset) != _place(trained):
         return 0
-    return _overlap(task, split, validation.split, data_dir)
+    return task_data.overlap(task, split, validation.split, data_dir)
 
 
 def _place(dataset: str) -> str:
@@ -115,22 +114,3 @@ def _place(dataset: str) -> str:
     if is_place:
         return str(Path(dataset).expanduser().resolve())
     return dataset.partition(":")[0]
-
-
-def _overlap(task: Task, one: str, other: str, data_dir: str | None) -> int:
-    """Counts the examples that two splits of a task's dataset share."""
-    words = {
-        part.partition("[")[0].strip() for part in f"{one}+{other}".split("+")
-    }
-    lengths = {}
-    for word in words:
-        whole = dataclasses.replace(task, val200=word)
-        opened = task_data.open_split(whole, "val200", data_dir)
-        lengths[word] = [opened.num_examples]
-    places = [slice_split(task.dataset, spec, lengths) for spec in (one, other)]
-    return sum(
-        max(0, min(end, last) - max(first, start))
-        for word, first, end in places[0]
-        for key, start, last in places[1]
-        if key == word
-    )

@@ -43,10 +43,16 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 
 
 def _series(frame: pd.DataFrame) -> pd.Series:
-    """Returns the name of each row's model, made unique if it is not."""
+    """Returns the name of each row's model, made unique if it is not.
+
+    At another resolution, a model is another one.
+    """
     models = frame.groupby("model")["model_sha256"].transform("nunique")
     digest = " " + frame["model_sha256"].str[:6]
-    return frame["model"] + digest.where(models > 1, "")
+    names = frame["model"] + digest.where(models > 1, "")
+    sides = frame["details"].map(lambda one: one.get("resolution"))
+    several = sides.groupby(names).transform("nunique") > 1
+    return names + (" at " + sides.astype(str)).where(several, "")
 
 
 def _panel(task: str, protocol: str, rows: pd.DataFrame) -> Panel:
@@ -96,11 +102,11 @@ def _plot(measured: pd.DataFrame) -> Plot | None:
 def _table(measured: pd.DataFrame, summaries: pd.DataFrame) -> pd.DataFrame:
     """Returns errors in percent: corruptions by models."""
     error = measured.assign(percent=100 - measured["percent"])
-    cells = error.groupby(["corruption", "series"])["percent"]
+    groups = error.groupby(["corruption", "series"])
     # A mean over some of the severities would not be that of the others.
-    whole = cells.count().eq(len(SEVERITIES))
-    whole |= whole.index.get_level_values("corruption") == "clean"
-    table = cells.mean().where(whole).unstack("series")
+    of = groups["severity"].agg(lambda found: sorted(found))
+    whole = of.map(lambda found: found in ([0], sorted(SEVERITIES)))
+    table = groups["percent"].mean().where(whole).unstack("series")
     table = table.reindex(
         [n for n in ("clean", *CONSTANTS) if n in table.index]
     )

@@ -100,12 +100,19 @@ class Subject:
             }
         )
 
-    def row(self, name: str, preprocessing: str, **fields: Any) -> results.Row:
+    def row(
+        self,
+        name: str,
+        preprocessing: str,
+        details: dict[str, Any],
+        **fields: Any,
+    ) -> results.Row:
         """Returns a row of results.
 
         Args:
             name: What stands behind the task's name; "": nothing.
             preprocessing: As text.
+            details: To which the side that the model sees is added.
             **fields: Those of `Row` that differ.
         """
         side = self.geometry.crop
@@ -119,5 +126,6 @@ class Subject:
             protocol=constants_for(side, side),
             preprocessing=preprocessing,
             endpoint="logits",
+            details={**details, "resolution": self.backbone.resolution},
             **fields,
         )

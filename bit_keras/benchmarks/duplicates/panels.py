@@ -112,8 +112,10 @@ def accuracies(frame: pd.DataFrame) -> pd.DataFrame:
         frame: From `results.load`.
 
     Returns:
-        model, task, protocol, endpoint, shots, full, deduplicated (in %),
-        duplicates; one line for each measurement made both ways.
+        model, task, protocol, endpoint, shots, seeds, full, deduplicated (in
+        %), duplicates; one line for each measurement made both ways. Medians
+        are over the seeds (as many) that were measured both ways: others would
+        make a difference that duplicates did not.
     """
     frame = frame[frame["metric"].isin(["accuracy", "top1"])]
     frame = frame.astype({"protocol": str})
@@ -130,22 +132,23 @@ def accuracies(frame: pd.DataFrame) -> pd.DataFrame:
         for settings in frame["list"]
     ]
     by = [*_SAME, "protocol", "settings"]
-    with_all = _medians(frame[~is_without], by)
-    without = _medians(frame[is_without], [*by, "excluded", "list"])
-    both = without.merge(with_all, on=by, suffixes=("", "_full"))
+    pairs = frame[is_without].merge(
+        frame[~is_without], on=[*by, "seed"], suffixes=("", "_full")
+    )
+    groups = pairs.groupby([*by, "excluded", "list"], dropna=False, sort=False)
+    both = groups[["value", "value_full"]].median().reset_index()
+    both["seeds"] = groups.size().to_numpy()
     return pd.DataFrame(
         {
             **{
                 name: both[name]
-                for name in ("model", "task", "protocol", "endpoint", "shots")
+                for name in (
+                    *("model", "task", "protocol", "endpoint", "shots"),
+                    "seeds",
+                )
             },
             "full": (100 * both["value_full"]).round(2),
             "deduplicated": (100 * both["value"]).round(2),
             "duplicates": pd.to_numeric(both["excluded"]).astype("Int64"),
         }
     )
-
-
-def _medians(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    groups = frame.groupby(by, dropna=False, sort=False)
-    return groups["value"].median().reset_index()

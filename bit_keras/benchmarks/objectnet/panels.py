@@ -10,7 +10,11 @@ from bit_keras.benchmarks.drawing.plot import Axes, Panel, Plot, Series
 from bit_keras.benchmarks.objectnet.maps import CLASSES
 
 # Rows that agree here are the scores of one model, measured in one way.
-_MEASURED = ["model", "model_sha256", "endpoint", "preprocessing", "protocol"]
+_MEASURED = [
+    *("model", "model_sha256", "endpoint", "preprocessing", "protocol"),
+    # Of fewer images it is another measurement.
+    "n",
+]
 
 # BiT: Kolesnikov et al., arXiv 1912.11370, Table 6: top1 and top5 of BiT-S, -M
 # and -L, in percent, by resize + crop, then by object boxes.  The whole-image

@@ -23,13 +23,16 @@ def effective(rows: pd.DataFrame) -> list[Panel]:
             ignored.
     """
     made = []
+    own = rows[rows["metric"] == METRIC]
+    lines = [_line(details["line"]) for details in own["details"]]
     for line_row in rows[rows["metric"] == REFERENCE].itertuples():
-        judged = rows[
-            (rows["metric"] == METRIC)
-            & (rows["task"] == line_row.task)
-            & (rows["protocol"] == line_row.protocol)
-        ]
         line = _line(line_row.details)
+        # Not those that were judged by another choice of reference models.
+        judged = own[
+            (own["task"] == line_row.task)
+            & (own["protocol"] == line_row.protocol)
+            & np.array([other == line for other in lines], bool)
+        ]
         made.append(
             Panel(
                 title=f"Effective robustness, {line_row.task}"

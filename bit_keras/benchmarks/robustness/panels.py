@@ -23,7 +23,8 @@ _SHIFT = (
     "diagonal nothing is lost. Error bars: two standard errors.\n\nfull: all "
     "logits compete; restricted: only those of the classes that have images in "
     "the shifted set. In both, the usual set counts with its images of these "
-    "classes only."
+    "classes only. The standard error of a drop is that of independent "
+    "samples: between two versions of the same images it is too large."
 )
 _CUES = (
     "Images with the shape of one category and the texture of another (Geirhos "
@@ -58,7 +59,10 @@ def _latest(frame: pd.DataFrame) -> pd.DataFrame:
     order = pd.to_datetime(frame["time"], format="ISO8601", utc=True)
     sort = frame.loc[order.sort_values(kind="stable").index]
     keys = ["model", "model_sha256", "task", "protocol", "preprocessing"]
-    return sort.drop_duplicates([*keys, "metric", "endpoint"], keep="last")
+    # Effective robustness is by a line: by each of them another number.
+    lines = sort["details"].map(lambda one: str(one.get("line")))
+    keys = [*(sort[name] for name in [*keys, "metric", "endpoint"]), lines]
+    return sort[~pd.concat(keys, axis="columns").duplicated(keep="last")]
 
 
 def _drops(rows: pd.DataFrame) -> list[Panel]:

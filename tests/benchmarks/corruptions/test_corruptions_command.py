@@ -183,9 +183,10 @@ def test_rows_are_those_asked_for_and_measured_once(measured, capsys):
     assert {(r.benchmark, r.protocol, r.metric, r.n) for r in rows} == {
         ("corruptions", "cifar10_c", "accuracy", 40)
     }
-    assert rows[0].details == {"corruption": "clean", "severity": 0}
+    clean = {"corruption": "clean", "severity": 0, "resolution": 32}
+    assert rows[0].details == clean
     assert rows[1].details["frost"].startswith("drawn")
-    assert rows[4].details == {"corruption": "fog", "severity": 5}
+    assert rows[4].details == clean | {"corruption": "fog", "severity": 5}
     assert len({row.config_hash for row in rows}) == 5
     assert any("5/5" in line and "ETA" in line for line in said)
     table = capsys.readouterr().out.splitlines()
@@ -286,7 +287,9 @@ def frame_of(rows):
     return frame.astype({"shots": "Int64", "seed": "Int64"})
 
 
-def made_row(model, name, severity, value, metric="accuracy", sha="a" * 64):
+def made_row(
+    model, name, severity, value, metric="accuracy", sha="a" * 64, side=64
+):
     condition = f"{name}-{severity}" if severity else "clean"
     task = f"land/{condition}" if metric == "accuracy" else "land"
     return results.Row(
@@ -297,13 +300,17 @@ def made_row(model, name, severity, value, metric="accuracy", sha="a" * 64):
         task=task,
         group=None,
         protocol="tiny_imagenet_c",
-        preprocessing="resize 64, crop 64",
+        preprocessing=f"resize {side}, crop {side}",
         metric=metric,
         value=value,
         stderr=None,
         n=100,
-        details={"corruption": name or "clean", "severity": severity},
-        config_hash=f"{sha[0]}{model}{name}{severity}",
+        details={
+            "corruption": name or "clean",
+            "severity": severity,
+            "resolution": side,
+        },
+        config_hash=f"{sha[0]}{model}{name}{severity}{side}",
     )
 
 
@@ -343,6 +350,19 @@ def test_models_of_one_name_are_told_apart():
     (panel,) = panels.panels(frame_of(rows))
     labels = [series.label for series in panel.plot.axes[0].series]
     assert labels == ["one aaaaaa", "one bbbbbb"]
+
+
+def test_one_model_at_two_resolutions_is_not_averaged():
+    rows = [made_row("one", None, 0, 0.75)]
+    rows += [made_row("one", None, 0, 0.85, side=128)]
+    rows += [made_row("one", "fog", s, 0.5) for s in (1, 2, 3)]
+    rows += [made_row("one", "fog", s, 0.6, side=128) for s in (4, 5)]
+    (panel,) = panels.panels(frame_of(rows))
+    table = panel.table.set_index("corruption")
+    assert table.loc["clean"].tolist() == [15, 25]
+    assert table.columns.tolist() == ["one at 128", "one at 64"]
+    # Of neither are there all severities.
+    assert table.loc["fog"].isna().all()
 
 
 def test_panels_of_nothing():

@@ -388,3 +388,34 @@ def test_a_sheet_is_an_image_that_others_can_open(tmp_path):
     content = io.BytesIO(path.read_bytes())
     assert Image.open(content).size == (5 * 204, 2 * 120)
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_seeds_measured_one_way_only_are_no_difference(tmp_path):
+    def row(seed, value, n, protocol, **details):
+        return results.Row(
+            benchmark="fewshot",
+            model="m",
+            model_sha256="ab",
+            upstream=None,
+            task="mine",
+            group=None,
+            protocol=protocol,
+            preprocessing="p",
+            metric="accuracy",
+            value=value,
+            stderr=0.01,
+            n=n,
+            shots=5,
+            seed=seed,
+            details=details,
+            config_hash=f"{seed}{protocol}",
+        )
+
+    values = (0.60, 0.70, 0.72, 0.74, 0.76)
+    made = [row(s, v, 100, "big_vision") for s, v in enumerate(values)]
+    without = "big_vision, deduplicated"
+    made += [row(0, 0.60, 90, without, excluded=10)]
+    made += [row(2, 0.70, 90, without, excluded=10)]
+    results.ResultsFile(tmp_path / results.FILE_NAME).append(made)
+    (line,) = panels.accuracies(results.load([tmp_path])).to_dict("records")
+    assert (line["seeds"], line["full"], line["deduplicated"]) == (2, 66, 65)

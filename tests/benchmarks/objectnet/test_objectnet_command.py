@@ -413,3 +413,40 @@ def test_panels_tell_two_settings_of_one_model_apart(bench, measured):
     plot = panels.panels(frame)[1].plot
     labels = [series.label for series in plot.axes[0].series]
     assert len(set(labels)) == 2 and all("short side" in x for x in labels)
+
+
+def test_the_latest_measurement_counts_wherever_its_file_is(tmp_path):
+    def row(name, time, n, **scores):
+        (tmp_path / name).mkdir()
+        made = [
+            results.Row(
+                benchmark="objectnet",
+                model="m",
+                model_sha256="ab",
+                upstream=None,
+                task="objectnet",
+                group=None,
+                protocol="full",
+                preprocessing="p",
+                metric=metric,
+                value=value,
+                stderr=0.01,
+                n=n,
+                endpoint="logits",
+                time=time,
+                config_hash=f"{name}{metric}",
+            )
+            for metric, value in scores.items()
+        ]
+        results.ResultsFile(tmp_path / name / results.FILE_NAME).append(made)
+
+    row("a", "2026-11-01T00:00:00+00:00", 18574, top1=0.4, top5=0.6)
+    row("b", "2026-01-01T00:00:00+00:00", 18574, top1=0.1)
+    row("c", "2026-01-01T00:00:00+00:00", 9000, top1=0.2)
+    table = panels.scores(results.load([tmp_path]))
+    ours = table[table["source"] == "measured"].set_index("images")
+    assert ours.loc["18574", ["top1", "top5"]].tolist() == [
+        "40.00 ± 1.00",
+        "60.00 ± 1.00",
+    ]
+    assert ours.loc["9000", ["top1", "top5"]].tolist() == ["20.00 ± 1.00", ""]

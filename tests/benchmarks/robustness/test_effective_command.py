@@ -11,6 +11,7 @@ from bit_keras.benchmarks.robustness import (
     effective,
     effective_command,
     effective_panels,
+    panels,
 )
 from bit_keras.benchmarks.robustness.rows import Accuracy, drop_row
 
@@ -173,6 +174,21 @@ def test_the_panel_shows_every_model(command, tmp_path):
     assert (np.asarray(band.upper) > np.asarray(line.y)).all()
     low = np.interp(0.8, band.x, band.y)
     assert low == pytest.approx(table.loc["mine/1", "low"], abs=1e-4)
+
+
+def test_each_line_has_the_models_that_it_judged(command):
+    command(f"--models={BIT}")
+    frame = command(f"--models={BIT}", "--reference=vgg*,resnet*")
+    first, second = panels.panels(frame)
+    for panel in (first, second):
+        (axes,) = panel.plot.axes
+        line = next(one for one in axes.series if one.kind == "line")
+        expected = np.interp(panel.table["source"], line.x, line.y)
+        # As drawn, by 100 points.
+        assert abs(expected - panel.table["expected"]).max() < 1e-3
+        assert len(panel.table) == 6
+    gap = first.table["effective"] - second.table["effective"]
+    assert abs(gap).min() > 1e-3
 
 
 def test_every_scale_can_be_chosen():
