@@ -146,10 +146,7 @@ def trials(
         data_dir: Folder of TFDS data; None: TFDS's default.
         exclude: Test images to leave out, from `exclusions.read`; None: none.
     """
-    train, test = (
-        task_data.open_split(task, split, data_dir)
-        for split in ("train", "test")
-    )
+    train, test = task_data.open_both(task, data_dir)
     excluded = None
     if exclude:
         ids = source_subset.present(task.name, test, exclude[task.name])

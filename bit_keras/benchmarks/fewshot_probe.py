@@ -136,10 +136,7 @@ def _open(
     opened, failures = {}, []
     for task in chosen:
         try:
-            opened[task] = (
-                task_data.open_split(task, "train", job.data_dir),
-                task_data.open_split(task, "test", job.data_dir),
-            )
+            opened[task] = task_data.open_both(task, job.data_dir)
         except (ValueError, FileNotFoundError) as error:
             failures.append(_about(task, error))
     return opened, failures

@@ -33,8 +33,7 @@ def open_split(task: Task, split: str, data_dir: str | None = None) -> Source:
 
     Raises:
         ValueError: For a split the task does not have or that is empty, a
-            version it does not accept, a label that is not one integer, and
-            training examples that are test examples.
+            version it does not accept, and a label that is not one integer.
         FileNotFoundError: For data that are not prepared; the message says how
             to get them.
 
@@ -46,14 +45,43 @@ def open_split(task: Task, split: str, data_dir: str | None = None) -> Source:
     """
     try:
         source = _open(task, _spec(task, split), data_dir)
-        if split == "train":
-            _check_apart(task, data_dir)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"task {task.name}: {error}") from None
     except ValueError as error:
         raise ValueError(f"task {task.name}: {error}") from None
     _check(task, split, source)
     return source
+
+
+def open_both(task: Task, data_dir: str | None = None) -> tuple[Source, Source]:
+    """Opens the train and the test split of a task that is to be learned.
+
+    Args:
+        task: A built-in task or a user's.
+        data_dir: Folder of TFDS data; `None`: TFDS's default.
+
+    Raises:
+        ValueError: As `open_split`, and for training examples that are test
+            examples.
+        FileNotFoundError: As `open_split`.
+
+    Example:
+
+    >>> task = Task(name="mine", dataset="digits", train="train", test="test")
+    >>> [split.num_examples for split in open_both(task)]
+    [1297, 500]
+    """
+    train, test = (
+        open_split(task, split, data_dir) for split in ("train", "test")
+    )
+    if _words(task.train) & _words(task.test):
+        if shared := overlap(task, task.train, task.test, data_dir):
+            raise ValueError(
+                f'task {task.name}: {shared} examples are in "train" '
+                f'({task.train}) and in "test" ({task.test}). Cut the split in '
+                "two, such as train[:80%] and train[80%:]."
+            )
+    return train, test
 
 
 def overlap(task: Task, one: str, other: str, data_dir: str | None) -> int:
@@ -87,17 +115,6 @@ def overlap(task: Task, one: str, other: str, data_dir: str | None) -> int:
 def _words(spec: str) -> set[str]:
     """Returns the splits of which a split is made."""
     return {part.partition("[")[0].strip() for part in spec.split("+")}
-
-
-def _check_apart(task: Task, data_dir: str | None) -> None:
-    if not _words(task.train) & _words(task.test):
-        return
-    if shared := overlap(task, task.train, task.test, data_dir):
-        raise ValueError(
-            f'{shared} examples are in "train" ({task.train}) and in "test" '
-            f"({task.test}). Cut the split in two, such as train[:80%] and "
-            "train[80%:]."
-        )
 
 
 def _spec(task: Task, split: str) -> str:

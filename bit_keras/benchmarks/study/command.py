@@ -165,12 +165,11 @@ def _open_all(tasks: "Sequence[Task]", data_dir: str | None) -> None:
     with quiet():
         from bit_keras.benchmarks import task_data
     for task in tasks:
-        for split in ("train", "test"):
-            try:
-                task_data.open_split(task, split, data_dir)
-            except (ValueError, FileNotFoundError) as error:
-                about = str(error).removeprefix(f"task {task.name}: ")
-                raise ValueError(f"task {task.name}: {about}") from None
+        try:
+            task_data.open_both(task, data_dir)
+        except (ValueError, FileNotFoundError) as error:
+            about = str(error).removeprefix(f"task {task.name}: ")
+            raise ValueError(f"task {task.name}: {about}") from None
 
 
 def _asked(
