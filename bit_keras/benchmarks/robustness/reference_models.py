@@ -2,6 +2,7 @@
 
 import fnmatch
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,15 +43,23 @@ def read_pairs(
     keys = [model_column]
     if all(_SIZE in table.columns for table in tables):
         keys.append(_SIZE)
+    named = list(zip((source, shifted), tables, strict=True))
     columns = [
-        _accuracies(path, table, keys, value_column)
-        for path, table in zip((source, shifted), tables, strict=True)
+        _accuracies(path, table, keys, value_column) for path, table in named
     ]
     pairs = pd.concat(columns, axis=1, join="inner", keys=["source", "shifted"])
     if pairs.empty:
         raise ValueError(
             f"{source} and {shifted} have no model in common; joined on "
             f"{', '.join(keys)}."
+        )
+    units = {path: _unit(table[value_column]) for path, table in named}
+    if len(set(units.values())) > 1:
+        told = " and ".join(f"{path} as {unit}" for path, unit in units.items())
+        warnings.warn(
+            f"Read by their values: {told}. Is that so? If not, write both in "
+            "one unit.",
+            stacklevel=2,
         )
     return pairs.rename_axis("model").sort_index().reset_index()
 
@@ -92,8 +101,13 @@ def _accuracies(
             f"{path}: {len(twice)} models stand there twice, {twice.iloc[0]} "
             "first. Keep one row of each."
         )
-    scale = 100 if values.max() > 1 else 1
+    scale = 100 if _unit(values) == "percent" else 1
     return pd.Series((values / scale).to_numpy(), index=names)
+
+
+def _unit(values: pd.Series) -> str:
+    above = (pd.to_numeric(values, errors="coerce") > 1).any()
+    return "percent" if above else "fractions"
 
 
 def matching(names: Sequence[str], patterns: str) -> np.ndarray:

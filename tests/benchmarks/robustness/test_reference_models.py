@@ -26,7 +26,8 @@ def test_tables_are_joined_by_model_and_size(tmp_path):
         img_size=[224, 448],
         top1=[0.5, 0.6],
     )
-    found = read(one, two)
+    with pytest.warns(UserWarning, match="a.csv as percent and .*b.csv as fr"):
+        found = read(one, two)
     assert found.columns.tolist() == ["model", "source", "shifted"]
     assert found["model"].tolist() == ["m@448", "n@224"]
     # One table is in percent, the other is not.
