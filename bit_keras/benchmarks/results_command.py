@@ -33,6 +33,17 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="results.jsonl files, or folders that hold them at any depth",
     )
+    add_where(parser)
+
+
+def add_where(parser: argparse._ActionsContainer) -> None:
+    """Adds the argument that filters rows.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> add_where(parser)
+    >>> parser.parse_args(["--where", "task=dtd", "shots=5"]).where
+    ['task=dtd', 'shots=5']
+    """
     parser.add_argument(
         "--where",
         nargs="+",

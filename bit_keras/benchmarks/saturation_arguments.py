@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from bit_keras import csv_files
+from bit_keras.benchmarks.results_command import add_where
 
 # Argument -> what a column holds; see `saturation.columns.Columns`.
 ABOUT = {
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="our results.jsonl files or folders that hold them (needs no "
         "further argument), or CSV files",
     )
+    add_where(parser.add_argument_group("our own rows"))
     add("--upstream", metavar="COLUMN", help="upstream accuracy or error")
     add(
         "--downstream",
@@ -136,6 +138,11 @@ def check(args: argparse.Namespace) -> None:
     if is_ours(args):
         _check_ours(args)
         return
+    if args.where:
+        raise ValueError(
+            "--where is for our own rows, not for CSV files. Leave it out, and "
+            "give a file with the lines that count."
+        )
     if args.curves:
         _check_curves(args)
         return

@@ -30,7 +30,7 @@ def read(args: argparse.Namespace) -> "tuple[Table, Layers | None]":
     from bit_keras.benchmarks.saturation import reading, table
 
     if is_ours(args):
-        return _read_ours(args.results)
+        return _read_ours(args.results, args.where)
     if args.curves:
         return _read_curves(args), None
     if not args.join:
@@ -79,11 +79,13 @@ def _read_joined(args: argparse.Namespace) -> "Table":
     return table.concat(tables) if len(tables) > 1 else tables[0]
 
 
-def _read_ours(paths: list[str]) -> "tuple[Table, Layers | None]":
+def _read_ours(
+    paths: list[str], where: list[str]
+) -> "tuple[Table, Layers | None]":
     from bit_keras.benchmarks.results_command import read as read_rows
     from bit_keras.benchmarks.saturation import layers, reading
 
-    frame = read_rows(paths, [])
+    frame = read_rows(paths, where)
     made = reading.from_results(frame)
     rows = frame[frame["benchmark"] == "fewshot"]
     if rows["endpoint"].nunique() < 2:

@@ -135,14 +135,14 @@ def test_curves_are_paired_with_the_upstream_one(tmp_path, capsys):
     assert "task: inet_5 is inet, 5 shots" in capsys.readouterr().err
 
 
-def write_rows(path, endpoints=("pre_logits",)):
+def write_rows(path, endpoints=("pre_logits",), upstream="shapes"):
     """Writes rows of our own, as the benchmarks do."""
     rows = []
     for model in make_models().itertuples():
         given = dict(
             model=model.net,
-            model_sha256=f"sha-{model.net}",
-            upstream="shapes",
+            model_sha256=f"sha-{upstream}-{model.net}",
+            upstream=upstream,
             group=None,
             protocol="big_vision",
             preprocessing="resize 32, crop 32",
@@ -152,7 +152,7 @@ def write_rows(path, endpoints=("pre_logits",)):
             seed=0,
             time="2026-01-31T12:00:00+00:00",
         )
-        made = [("upstream", "val", None, "pre_logits", model.top1)]
+        made = [("upstream", f"{upstream}/val", None, "pre_logits", model.top1)]
         made += [
             ("fewshot", "dtd", shots, name, model.dtd - 0.01 * (5 / shots - 1))
             for shots in (1, 5)
@@ -187,6 +187,20 @@ def test_our_own_rows_need_no_columns(tmp_path, capsys):
     assert "e_IR on full hull: falls at every step on 1 of 1 tasks" in printed
 
 
+def test_models_of_two_upstream_sets_are_parted_by_where(tmp_path):
+    write_rows(tmp_path / "runs" / "a")
+    write_rows(tmp_path / "runs" / "b", upstream="digits")
+    given = ("--results", tmp_path / "runs", "--out", tmp_path / "out")
+    with pytest.raises(ValueError, match='--where "upstream=shapes"'):
+        run(*given)
+    assert (
+        run(*given, "--where", "upstream=shapes", "shots=5", "shots=all") == 0
+    )
+    fits = read_fits(tmp_path / "out")
+    assert_law(fits.loc["hull"])
+    assert fits["n"].tolist() == [40] * 3
+
+
 def test_own_rows_and_columns_do_not_go_together(tmp_path):
     write_rows(tmp_path)
     given = ("--results", tmp_path, "--out", tmp_path / "out")
@@ -203,6 +217,7 @@ def test_own_rows_and_columns_do_not_go_together(tmp_path):
         (("--bootstrap", "-1"), "--bootstrap must be >= 0; got -1"),
         (("--join", "net"), "--downstream-tables TASK=CSV"),
         (("--upstream-task", "inet"), "--upstream-task is for --curves"),
+        (("--where", "task=dtd"), "--where is for our own rows, not for CSV"),
         (("--curves", "seen"), "--curves needs --task"),
         (
             ("--join", "net", "--downstream-tables", "v2"),

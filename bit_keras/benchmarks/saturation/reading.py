@@ -15,6 +15,7 @@ import pandas as pd
 from bit_keras.benchmarks import results
 from bit_keras.benchmarks.saturation import table
 from bit_keras.benchmarks.saturation.columns import Columns, quantity
+from bit_keras.benchmarks.saturation.one_kind import check_one_kind
 
 _DESCRIPTION = ("family", "size", "data", "epochs")
 
@@ -134,8 +135,9 @@ def from_results(
         The table; models without an upstream accuracy are among its problems.
 
     Raises:
-        ValueError: If there are no such rows or no upstream accuracies, or if
-            rows differ in more than their seed.
+        ValueError: If there are no such rows or no upstream accuracies, if
+            rows differ in more than their seed, or models in more than what
+            they are: see `check_one_kind`.
     """
     accuracy = frame[frame["metric"] == "accuracy"]
     down = accuracy[accuracy["benchmark"] == benchmark]
@@ -150,6 +152,7 @@ def from_results(
                 f"are: {', '.join(found) or 'none'}. The analysis needs a "
                 "model's upstream accuracy and its downstream ones."
             )
+    check_one_kind(up, down)
     by = ["model_sha256", "model", "task", "shots", "endpoint"]
     points = results.summarize(down, by)
     found = results.summarize(up, ["model_sha256"]).set_index("model_sha256")

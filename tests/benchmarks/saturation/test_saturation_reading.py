@@ -1,5 +1,7 @@
 """Where the table comes from: CSV files, joined ones, and our rows."""
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -204,3 +206,55 @@ def test_rows_without_upstream_accuracy_are_refused(tmp_path):
     rows = [row for row in make_study(tmp_path) if row.benchmark == "fewshot"]
     with pytest.raises(ValueError, match='"upstream".*there are: fewshot'):
         reading.from_results(load(tmp_path, rows))
+
+
+def of_kind(models, upstream="i1k", val="i1k/val", **downstream):
+    """Returns rows of models that were measured in one way."""
+    rows = []
+    for model in models:
+        fields = {"upstream": upstream, "seed": 0}
+        about = fields | {"task": val, "protocol": "trained head"}
+        rows.append(make_row(model, "upstream", 0.5, **about))
+        about = fields | {"shots": 5} | downstream
+        rows.append(make_row(model, "fewshot", 0.4, **about))
+    return rows
+
+
+@pytest.mark.parametrize(
+    "other, differs, advice",
+    [
+        (
+            {"upstream": "i21k", "val": "i21k/val"},
+            'upstream accuracies differ in task: "i1k/val", "i21k/val".',
+            'saturation --where "upstream=i1k".',
+        ),
+        (
+            {"protocol": "vit"},
+            'accuracies on dtd differ in protocol: "big_vision", "vit".',
+            'saturation --where "protocol=big_vision" "protocol=trained head".',
+        ),
+        ({"n": 90}, 'accuracies on dtd differ in n: "100", "90".', "of rows."),
+    ],
+)
+def test_models_measured_in_two_ways_are_no_law(
+    tmp_path, other, differs, advice
+):
+    rows = of_kind("abc") + of_kind("de", **other)
+    frame = load(tmp_path, rows)
+    with pytest.raises(ValueError) as error:
+        reading.from_results(frame)
+    message = str(error.value)
+    assert differs in message and message.endswith(advice)
+    _, given, conditions = message.rstrip(".").partition("--where ")
+    if given:
+        kept = results.select(frame, shlex.split(conditions))
+        assert set(reading.from_results(kept).points["model"]) == set("abc")
+
+
+def test_models_may_differ_in_preprocessing_and_tasks_in_protocol(tmp_path):
+    rows = of_kind("a", preprocessing="resize 64, crop 64") + of_kind("b")
+    rows += of_kind("ab", task="pets", protocol="deduplicated", n=9)[1::2]
+    # It has no upstream accuracy, so no point.
+    rows += of_kind("c", protocol="vit")[1:]
+    made = reading.from_results(load(tmp_path, rows))
+    assert len(made.points) == 4 and len(made.problems) == 1

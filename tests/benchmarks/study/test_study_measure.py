@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import pandas as pd
 import pytest
 
 from bit_keras import train
@@ -88,6 +89,20 @@ def test_checkpoints_are_a_table(study):
     table = report.checkpoints(results.load([study.path / "jobs"]))
     assert table["job"].tolist() == ["mine", "mine"]
     assert table["step"].tolist() == [10, 20]
+
+
+def test_a_grid_of_two_upstream_sets_has_no_one_law(study, monkeypatch):
+    frame = results.load([study.path / "jobs"])
+    other = frame.assign(
+        model="other@10",
+        model_sha256="other " + frame["model_sha256"],
+        upstream="stripes",
+        task=frame["task"].where(frame["benchmark"] == "fewshot", "stripes/v"),
+    )
+    both = pd.concat([frame, other], ignore_index=True)
+    monkeypatch.setattr(results, "load", lambda paths: both)
+    with pytest.raises(ValueError, match='task: "[^"]+", "stripes/v"'):
+        report.write(study, print)
 
 
 def test_what_is_missing_is_measured_and_nothing_else(study, rows):
