@@ -73,7 +73,7 @@ def add_quantity(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         f"--{name}-is",
         choices=_QUANTITIES,
-        help="default: error if the column's name says err, error or loss",
+        help="default: error if the column's name says error, loss, ...",
     )
     parser.add_argument(
         f"--{name}-unit",

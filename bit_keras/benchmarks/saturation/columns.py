@@ -16,7 +16,12 @@ Unit = Literal["fraction", "percent"]
 # A column is in percent if more of its values than this exceed 1; fewer are
 # taken for mistakes in a column of fractions.
 _PERCENT_SHARE = 0.1
-_ERROR_NAMES = ("err", "error", "loss")
+# How words end that say what a column holds.
+_ERROR_WORDS = (
+    *("err", "errs", "error", "errors"),
+    *("loss", "losses", "inaccuracy", "inaccuracies"),
+)
+_ACCURACY_WORDS = ("acc", "accuracy", "accuracies", "top")
 _THOUSANDS = r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?"
 
 
@@ -112,19 +117,29 @@ def numbers(values: pd.Series) -> pd.Series:
     return pd.to_numeric(text, errors="coerce").astype(float)
 
 
-# Of a column that says what it holds.
-_NAMED = re.compile("acc|top|" + "|".join(_ERROR_NAMES))
-
-
 def quantity(name: str) -> Quantity:
-    """Returns what a column of this name holds.
+    """Returns what a column of this name holds; accuracy if it does not say.
 
-    >>> quantity("top1_err"), quantity("Loss"), quantity("imagenet")
+    >>> quantity("top1_errors"), quantity("Loss"), quantity("imagenet")
     ('error', 'error', 'accuracy')
     """
-    words = re.split(r"[^a-z]+", name.lower())
-    wrong = any(word.endswith(_ERROR_NAMES) for word in words)
-    return "error" if wrong else "accuracy"
+    return said(name) or "accuracy"
+
+
+def said(name: str) -> Quantity | None:
+    """Returns what a column's name says that it holds; None: nothing.
+
+    >>> said("inaccuracy"), said("testError (%)"), said("top-1"), said("pets")
+    ('error', 'error', 'accuracy', None)
+    """
+    if _has_word(name, _ERROR_WORDS):
+        return "error"
+    return "accuracy" if _has_word(name, _ACCURACY_WORDS) else None
+
+
+def _has_word(name: str, ends: tuple[str, ...]) -> bool:
+    parted = re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    return any(word.endswith(ends) for word in re.split("[^a-z]+", parted))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,7 +170,8 @@ def read_accuracies(
     Args:
         column: Of numbers, or of text.
         name: Of the column.
-        is_: What it holds; None: error if the name says err, error or loss.
+        is_: What it holds; None: error if the name says error, loss, or the
+            like.
         unit: None: by the values.
 
     Example:
@@ -191,7 +207,7 @@ def read_accuracies(
     note = f"{name}: {is_} in {unit}s".replace("percents", "percent")
     if guessed:
         note += f" (by its {' and '.join(guessed)})"
-    if "name" in guessed and not _NAMED.search(name.lower()):
+    if "name" in guessed and said(name) is None:
         note += "; assumed, as the name says neither accuracy nor error"
     small = int((found.between(0, 1) & (found > 0)).sum())
     if unit == "percent" and small and "values" in guessed:

@@ -100,7 +100,7 @@ def from_frame(
         fit: Column with 1 or true in rows that are fitted, 0 or false in those
             that are extrapolated to.
         fit_below: Instead of `fit`: rows with x below this are fitted.
-        y_is: What `y` holds; None: error if its name says err, error or loss.
+        y_is: What `y` holds; None: see `columns.quantity`.
         y_unit: None: percent if more than a tenth of the values exceed 1.
 
     Returns:

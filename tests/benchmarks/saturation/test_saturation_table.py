@@ -108,6 +108,22 @@ def test_a_name_that_does_not_say_what_it_holds_is_told():
 
 
 @pytest.mark.parametrize(
+    "name, holds",
+    [
+        *((n, "error") for n in ("err", "errors", "top1_errors", "Errors (%)")),
+        *((n, "error") for n in ("losses", "test-loss", "valLoss", "Top1Err")),
+        *((n, "error") for n in ("inaccuracy", "Inaccuracies", "errorRate")),
+        *((n, "accuracy") for n in ("top1", "acc@1", "Accuracies", "testacc")),
+        *((n, None) for n in ("pets", "stopped", "accent", "lossy", "errand")),
+    ],
+)
+def test_names_say_what_a_column_holds(name, holds):
+    read = read_accuracies(pd.Series([0.25]), name)
+    assert read.values.tolist() == [0.75 if holds == "error" else 0.25]
+    assert ("assumed" in read.note) == (holds is None)
+
+
+@pytest.mark.parametrize(
     "text, number",
     [
         ("1,013.01", 1013.01),
