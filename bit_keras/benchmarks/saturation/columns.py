@@ -142,6 +142,59 @@ def _has_word(name: str, ends: tuple[str, ...]) -> bool:
     return any(word.endswith(ends) for word in re.split("[^a-z]+", parted))
 
 
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What the numbers of a column are.
+
+    Attributes:
+        quantity: "accuracy" or "error".
+        unit: "fraction" or "percent".
+        note: Both, and how they are known, for a person.
+    """
+
+    quantity: Quantity
+    unit: Unit
+    note: str
+
+
+def meaning(
+    column: pd.Series,
+    name: str,
+    is_: Quantity | None = None,
+    unit: Unit | None = None,
+) -> Meaning:
+    """Returns what the numbers of a column are.
+
+    Args:
+        column: Of numbers, or of text.
+        name: Of the column.
+        is_: What it holds; None: what its name says, or accuracy.
+        unit: None: percent if more than a tenth of its values exceed 1.
+
+    Example:
+
+    >>> meaning(pd.Series([25, 20.5, 300]), "top1_err").note
+    'top1_err: error in percent (by its name and values)'
+    """
+    values = numbers(column)
+    values = values[np.isfinite(values)]
+    above = float((values > 1).mean()) if len(values) else 0.0
+    given = {"name": is_, "values": unit}
+    guessed = [what for what in given if given[what] is None]
+    is_ = is_ or quantity(name)
+    unit = unit or ("percent" if above > _PERCENT_SHARE else "fraction")
+    note = f"{name}: {is_} in {unit}s".replace("percents", "percent")
+    if guessed:
+        note += f" (by its {' and '.join(guessed)})"
+    if "name" in guessed and said(name) is None:
+        note += "; assumed, as the name says neither accuracy nor error"
+    small = int((values.between(0, 1) & (values > 0)).sum())
+    if unit == "percent" and small and "values" in guessed:
+        what = "value is" if small == 1 else "values are"
+        note += f"; {small} {what} at most 1, and taken as percent, too"
+    return Meaning(is_, unit, note)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Accuracies:
     """A column of accuracies.
@@ -149,12 +202,12 @@ class Accuracies:
     Attributes:
         values: Fractions in [0, 1]; NaN where there is none.
         reasons: Why there is none; "" where there is one.
-        note: How the column was read, for a person.
+        meaning: How the column was read.
     """
 
     values: pd.Series
     reasons: pd.Series
-    note: str
+    meaning: Meaning
 
 
 def read_accuracies(
@@ -165,34 +218,20 @@ def read_accuracies(
 ) -> Accuracies:
     """Reads a column of accuracies or errors, fractions or percent.
 
-    A column is in percent if more than a tenth of its values exceed 1.
-
     Args:
-        column: Of numbers, or of text.
+        column: As for `meaning`.
         name: Of the column.
-        is_: What it holds; None: error if the name says error, loss, or the
-            like.
-        unit: None: by the values.
+        is_: What it holds; None: see `meaning`.
+        unit: None: see `meaning`.
 
     Example:
 
     >>> read = read_accuracies(pd.Series([25, 20.5, 300]), "top1_err")
     >>> read.values.tolist(), read.reasons[2]
     ([0.75, 0.795, nan], 'top1_err is 300, outside 0..100')
-    >>> read.note
-    'top1_err: error in percent (by its name and values)'
     """
-    raw = numbers(column)
-    found = raw[np.isfinite(raw)]
-    above = float((found > 1).mean()) if len(found) else 0.0
-    guessed = [
-        what
-        for what, given in (("name", is_), ("values", unit))
-        if given is None
-    ]
-    is_ = is_ or quantity(name)
-    unit = unit or ("percent" if above > _PERCENT_SHARE else "fraction")
-    top = 100 if unit == "percent" else 1
+    raw, found = numbers(column), meaning(column, name, is_, unit)
+    top = 100 if found.unit == "percent" else 1
     reasons = pd.Series("", column.index, dtype=object)
     outside = ~raw.between(0, top)
     reasons[outside] = [
@@ -204,13 +243,5 @@ def read_accuracies(
     ]
     reasons[absent] = f"no {name}"
     values = (raw / top).where(~outside)
-    note = f"{name}: {is_} in {unit}s".replace("percents", "percent")
-    if guessed:
-        note += f" (by its {' and '.join(guessed)})"
-    if "name" in guessed and said(name) is None:
-        note += "; assumed, as the name says neither accuracy nor error"
-    small = int((found.between(0, 1) & (found > 0)).sum())
-    if unit == "percent" and small and "values" in guessed:
-        what = "value is" if small == 1 else "values are"
-        note += f"; {small} {what} at most 1, and taken as percent, too"
-    return Accuracies(1 - values if is_ == "error" else values, reasons, note)
+    right = 1 - values if found.quantity == "error" else values
+    return Accuracies(right, reasons, found)

@@ -139,7 +139,7 @@ def from_frame(
     names = frame.loc[kept, list(curve)].astype(str)
     groups = points[kept].groupby([names[name] for name in curve], sort=False)
     made = tuple(_curve(name, rows) for name, rows in groups)
-    notes = [read.note + ".", *_left_out(reasons)]
+    notes = [read.meaning.note + ".", *_left_out(reasons)]
     if twice := int(names.assign(_x=points["x"]).duplicated().sum()):
         same = ", ".join([*curve, x])
         notes.append(

@@ -11,8 +11,8 @@ from bit_keras.benchmarks.saturation.columns import (
     Columns,
     Quantity,
     Unit,
+    meaning,
     numbers,
-    quantity,
 )
 from bit_keras.benchmarks.saturation.pairs import pair_curves
 
@@ -91,7 +91,8 @@ def from_curves(
             f"No point of a task has an upstream value: the curves of "
             f'"{upstream_task}" cover none of the {at} of the others.'
         )
-    is_ = value_is or quantity(value)
+    # By the whole column: on one task, percent may all be below 1.
+    found = meaning(curves["value"], value, value_is, unit)
     made = table.from_frame(
         paired,
         Columns(
@@ -102,10 +103,10 @@ def from_curves(
             shots="shots",
             family=family,
             data=at,
-            upstream_is=is_,
-            downstream_is=is_,
-            upstream_unit=unit,
-            downstream_unit=unit,
+            upstream_is=found.quantity,
+            downstream_is=found.quantity,
+            upstream_unit=found.unit,
+            downstream_unit=found.unit,
         ),
     )
     notes.append(f"upstream is {upstream_task}, interpolated in log {at}")
@@ -115,7 +116,8 @@ def from_curves(
             f"{lost} of {lost + len(paired)} points have no upstream value: "
             f"no {upstream_task} curve of their model reaches there"
         )
-    return table.Table(made.points, made.problems, (*made.notes, *notes))
+    notes = (found.note, *made.notes, *notes)
+    return table.Table(made.points, made.problems, notes)
 
 
 def _curves(

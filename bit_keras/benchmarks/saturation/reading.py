@@ -14,7 +14,7 @@ import pandas as pd
 
 from bit_keras.benchmarks import results
 from bit_keras.benchmarks.saturation import table
-from bit_keras.benchmarks.saturation.columns import Columns, quantity
+from bit_keras.benchmarks.saturation.columns import Columns, quantity, said
 from bit_keras.benchmarks.saturation.one_kind import check_one_kind
 
 _DESCRIPTION = ("family", "size", "data", "epochs")
@@ -89,6 +89,8 @@ def join(
     wide, (name,) = _keyed(upstream, on), columns.downstream
     columns.check([*wide.columns, name])
     notes, lines = [], range(2, 2 + len(wide))
+    if columns.downstream_is is None and said(name) is None:
+        notes.append(f"{name}: its name does not say error: taken as accuracy")
     for task, path in downstream.items():
         part = _keyed(path, on)
         if name not in part:

@@ -136,20 +136,39 @@ def from_frame(
         columns.upstream_is,
         columns.upstream_unit,
     )
-    notes = [upstream.note, *notes]
+    notes = [upstream.meaning.note, *notes]
     shared["upstream_accuracy"] = upstream.values
     reasons = _first(reasons, upstream.reasons)
-    parts = []
+    parts, units = [], {}
     for name in columns.downstream:
         read = read_accuracies(
             frame[name], name, columns.downstream_is, columns.downstream_unit
         )
-        notes.append(read.note)
+        notes.append(read.meaning.note)
+        units[name] = read.meaning.unit
         part = shared.assign(downstream_accuracy=read.values)
         if columns.task is None:
             part["task"] = name
         parts.append(part.assign(_reason=_first(reasons, read.reasons)))
+    if None in (columns.upstream_unit, columns.downstream_unit):
+        notes += _mixed_units(columns.upstream, upstream.meaning.unit, units)
     return _finish(pd.concat(parts, ignore_index=True), notes)
+
+
+def _mixed_units(
+    upstream: str, unit: str, downstream: Mapping[str, str]
+) -> list[str]:
+    """Returns a warning if columns are not all of one unit."""
+    if {unit, *downstream.values()} == {unit}:
+        return []
+    percent = [n for n, is_ in downstream.items() if is_ == "percent"]
+    fractions = [n for n in downstream if n not in percent]
+    (percent if unit == "percent" else fractions).insert(0, upstream)
+    return [
+        f"WARNING: {', '.join(percent)} taken as percent, but "
+        f"{', '.join(fractions)} as fractions. If that is wrong, one side is "
+        "100 times too large: say --upstream-unit and --downstream-unit"
+    ]
 
 
 def trainings(points: pd.DataFrame) -> pd.Series:

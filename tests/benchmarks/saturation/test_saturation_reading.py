@@ -119,6 +119,16 @@ def test_files_are_joined_on_all_keys(tmp_path):
         reading.join(upstream, {"v2": shifted}, ["model"], TIMM)
 
 
+def test_a_join_says_what_it_assumes(tmp_path):
+    up = write(tmp_path / "a.csv", "model,top1,right", "a,0.8,0.8")
+    down = write(tmp_path / "b.csv", "model,top1,right", "a,70,70")
+    for name, count in (("top1", 0), ("right", 1)):
+        given = Columns(upstream="top1", downstream=(name,))
+        notes = reading.join(up, {"v2": down}, ["model"], given).notes
+        assert sum("taken as accuracy" in note for note in notes) == count
+        assert any("v2 taken as percent, but top1" in note for note in notes)
+
+
 def test_a_join_says_what_is_missing(tmp_path):
     upstream = write(tmp_path / "a.csv", "model,top1", "a,80")
     other = write(tmp_path / "b.csv", "model,acc", "a,80")

@@ -1,5 +1,7 @@
 """The input table: units, what is left out, and what tells points apart."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,7 +83,7 @@ def test_error_and_accuracy_are_one_table():
 def test_a_few_values_above_one_are_mistakes_not_percent():
     values = pd.Series([*np.linspace(0.1, 0.9, 30), 1.5, -0.2, np.nan, np.inf])
     read = read_accuracies(values, "top1")
-    assert "fractions" in read.note
+    assert "fractions" in read.meaning.note
     assert read.reasons[30:].tolist() == [
         "top1 is 1.5, outside 0..1",
         "top1 is -0.2, outside 0..1",
@@ -96,12 +98,12 @@ def test_a_unit_that_is_given_wins():
     low = pd.Series([0.2, 0.5, 0.9])
     read = read_accuracies(low, "top1", unit="percent")
     np.testing.assert_allclose(read.values, [0.002, 0.005, 0.009])
-    assert read.note == "top1: accuracy in percent (by its name)"
+    assert read.meaning.note == "top1: accuracy in percent (by its name)"
 
 
 def test_a_name_that_does_not_say_what_it_holds_is_told():
     read = read_accuracies(pd.Series([0.1, 0.3]), "pets")
-    assert read.note == (
+    assert read.meaning.note == (
         "pets: accuracy in fractions (by its name and values); assumed, as the "
         "name says neither accuracy nor error"
     )
@@ -120,7 +122,7 @@ def test_a_name_that_does_not_say_what_it_holds_is_told():
 def test_names_say_what_a_column_holds(name, holds):
     read = read_accuracies(pd.Series([0.25]), name)
     assert read.values.tolist() == [0.75 if holds == "error" else 0.25]
-    assert ("assumed" in read.note) == (holds is None)
+    assert ("assumed" in read.meaning.note) == (holds is None)
 
 
 @pytest.mark.parametrize(
@@ -242,4 +244,29 @@ def test_a_table_without_rows_says_so():
 def test_fractions_among_percent_are_mentioned():
     read = read_accuracies(pd.Series([0.6, 70, 75, 80, 0.84]), "top1")
     assert read.values.tolist() == [0.006, 0.7, 0.75, 0.8, 0.0084]
-    assert "2 values are at most 1, and taken as percent, too" in read.note
+    assert (
+        "2 values are at most 1, and taken as percent, too" in read.meaning.note
+    )
+
+
+def test_columns_of_different_units_are_told_aloud():
+    frame = make_frame(v2=[30, 40, 50, 60])
+    given = names(task=None, downstream=("v2", "err"))
+    warning = (
+        "WARNING: v2 taken as percent, but top1, err as fractions. If that is "
+        "wrong, one side is 100 times too large: say --upstream-unit and "
+        "--downstream-unit"
+    )
+    assert warning in table.from_frame(frame, given).summary()
+    frame["top1"] *= 100
+    # As much as one can say, if the downstream columns are of two units.
+    told = dataclasses.replace(given, upstream_unit="percent")
+    notes = table.from_frame(frame, told).notes
+    assert any(n.startswith("WARNING: top1, v2 taken as") for n in notes)
+    told = names(
+        task=None,
+        downstream=("err",),
+        upstream_unit="percent",
+        downstream_unit="fraction",
+    )
+    assert "WARNING" not in table.from_frame(frame, told).summary()
