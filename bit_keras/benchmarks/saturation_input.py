@@ -34,8 +34,11 @@ def read(args: argparse.Namespace) -> "tuple[Table, Layers | None]":
     if args.curves:
         return _read_curves(args), None
     if not args.join:
+        several = len(args.results) > 1
         tables = [
-            reading.read_csv(path, _columns(args, path))
+            reading.read_csv(
+                path, _columns(args, path), path if several else ""
+            )
             for path in args.results
         ]
         return table.concat(tables) if len(tables) > 1 else tables[0], None

@@ -81,6 +81,19 @@ def test_a_csv_file_gives_fits_and_a_report(models, tmp_path, capsys):
     assert not list(out.glob("*.tmp"))
 
 
+def test_models_without_a_name_are_told_apart_by_their_files(tmp_path, capsys):
+    models = make_models()
+    for name, part in (("a", models[::2]), ("b", models[1::2])):
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    paths = tmp_path / "a.csv", tmp_path / "b.csv"
+    given = ("--upstream", "top1", "--downstream", "dtd")
+    assert run("--results", *paths, *given, "--out", tmp_path / "out") == 0
+    assert "40 points: 40 models, 1 tasks" in capsys.readouterr().err
+    fits = read_fits(tmp_path / "out")
+    assert_law(fits.loc["hull"])
+    assert fits["clusters"].isna().all()
+
+
 def test_what_is_not_identified_has_no_numbers_on_the_screen(tmp_path, capsys):
     path = tmp_path / "few.csv"
     pd.DataFrame({"up": [0.1, 0.4, 0.5], "dtd": [0.2, 0.3, 0.7]}).to_csv(path)

@@ -20,8 +20,15 @@ from bit_keras.benchmarks.saturation.one_kind import check_one_kind
 _DESCRIPTION = ("family", "size", "data", "epochs")
 
 
-def read_csv(path: str | os.PathLike, columns: Columns) -> table.Table:
+def read_csv(
+    path: str | os.PathLike, columns: Columns, source: str = ""
+) -> table.Table:
     """Reads the table from one CSV file.
+
+    Args:
+        path: Of the file.
+        columns: What its columns mean.
+        source: See `table.from_frame`; needed for several files.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -41,7 +48,7 @@ def read_csv(path: str | os.PathLike, columns: Columns) -> table.Table:
     """
     frame = read_text(path)
     try:
-        return table.from_frame(frame, columns)
+        return table.from_frame(frame, columns, source=source)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

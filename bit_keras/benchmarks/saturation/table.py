@@ -94,6 +94,7 @@ def from_frame(
     frame: pd.DataFrame,
     columns: Columns,
     rows: Sequence[int] | None = None,
+    source: str = "",
 ) -> Table:
     """Builds the table from a frame with columns of any name.
 
@@ -106,6 +107,7 @@ def from_frame(
         columns: What its columns mean.
         rows: Where each row of the frame stands, for the list of problems;
             None: on the lines of a file, after one with the names.
+        source: What tells models without a name from those of other tables.
 
     Raises:
         ValueError: For a column that is not there, or a table with no point.
@@ -129,7 +131,7 @@ def from_frame(
     if rows is None:
         rows = range(_FIRST_ROW, _FIRST_ROW + len(frame))
     frame = frame.reset_index(drop=True)
-    shared, reasons, notes = _describe(frame, columns, rows)
+    shared, reasons, notes = _describe(frame, columns, rows, source)
     upstream = read_accuracies(
         frame[columns.upstream],
         columns.upstream,
@@ -208,12 +210,12 @@ def concat(tables: Sequence[Table]) -> Table:
 
 
 def _describe(
-    frame: pd.DataFrame, columns: Columns, rows: Sequence[int]
+    frame: pd.DataFrame, columns: Columns, rows: Sequence[int], source: str
 ) -> tuple[pd.DataFrame, pd.Series, list[str]]:
     """Reads all but the accuracies: who was measured, and on what."""
     out = pd.DataFrame({"_row": np.asarray(rows)}, index=frame.index)
     reasons = pd.Series("", frame.index, dtype=object)
-    out["model"] = [f"row {row}" for row in rows]
+    out["model"] = [f"{source} row {row}".strip() for row in rows]
     if columns.model:
         texts = [_text(frame[name]) for name in columns.model]
         out["model"] = texts[0].str.cat(texts[1:], sep=" ")
