@@ -129,6 +129,8 @@ def run(args: argparse.Namespace) -> int:
         print(results_export.aligned(_short(analysis)))
     for line in falls(analysis):
         print(line)
+    for line in analysis.warnings():
+        say(line)
     sys.stdout.flush()
     say(f"analysed: {duration(time.monotonic() - started)}; drawing")
     page = report.write(

@@ -19,6 +19,7 @@ from bit_keras.benchmarks.saturation.layers import (
     depth_order,
     earliest_best,
 )
+from bit_keras.benchmarks.summary import text
 
 UPSTREAM = "upstream accuracy"
 # What `moves` counts: see there.
@@ -127,8 +128,36 @@ def check_reference(task: str | None, points: pd.DataFrame) -> None:
         )
 
 
+def point_names(points: pd.DataFrame) -> pd.Series:
+    """Returns the models' names, with what tells points of one name apart.
+
+    >>> points = pd.DataFrame({"model": ["a", "a", "b"], "epochs": [7, 14, 7]})
+    >>> point_names(points).tolist()
+    ['a, epochs 7', 'a, epochs 14', 'b']
+    """
+    names = points["model"].astype(str)
+    for column in _identity(points):
+        values = points.groupby("model")[column]
+        several = values.transform("nunique", dropna=False) > 1
+        told = points[column].map(lambda value, n=column: text(n, value))
+        names = names.mask(several, names + f", {column} " + told)
+    return names
+
+
+def _identity(points: pd.DataFrame) -> list[str]:
+    """Returns the columns that describe a model, whatever it is probed on."""
+    others = (*_NOT_THE_MODEL, "model", "endpoint")
+    return [name for name in points if name not in others]
+
+
 def layers_of(points: pd.DataFrame) -> Layers | None:
-    """Returns accuracy by layer; None if no model has several endpoints."""
+    """Returns accuracy by layer; None if no model has several endpoints.
+
+    Models are called as in `point_names`: checkpoints have their own layers.
+    """
+    if points["endpoint"].nunique() < 2:
+        return None
+    points = points.assign(model=point_names(points))
     by = ["model", "task", "shots"]
     several = points.groupby(by, dropna=False)["endpoint"].transform("nunique")
     points = points[several > 1]
@@ -152,9 +181,10 @@ def layers_of(points: pd.DataFrame) -> Layers | None:
 
 
 def last_endpoint(points: pd.DataFrame) -> pd.DataFrame:
-    """Returns the points at the last endpoint of each model.
+    """Returns each model's points at the last endpoint probed on a task.
 
-    >>> points = pd.DataFrame({"model": "m", "endpoint": ["stem", "logits"]})
+    >>> points = pd.DataFrame({"model": "m", "endpoint": ["stem", "logits"],
+    ...                        "task": "dtd", "shots": 5})
     >>> last_endpoint(points)["endpoint"].tolist()
     ['logits']
     """
@@ -163,8 +193,24 @@ def last_endpoint(points: pd.DataFrame) -> pd.DataFrame:
     names = points["endpoint"].unique().tolist()
     place = {name: i for i, name in enumerate(depth_order(names))}
     depth = points["endpoint"].map(place)
-    last = depth.groupby(points["model"]).transform("max")
+    by = ["model", "task", "shots", *_identity(points)]
+    last = depth.groupby([points[n] for n in by], dropna=False).transform("max")
     return points[depth == last]
+
+
+def mixed_endpoints(points: pd.DataFrame) -> str:
+    """Returns of which endpoints the points of one law are; "" if of one.
+
+    >>> mixed_endpoints(pd.DataFrame({"endpoint": ["stem", "logits", "stem"]}))
+    'its models were probed at different last layers: stem (2), logits (1)'
+    """
+    counts = points["endpoint"].value_counts()
+    if len(counts) < 2:
+        return ""
+    listed = ", ".join(
+        f"{name or 'unnamed'} ({count})" for name, count in counts.items()
+    )
+    return f"its models were probed at different last layers: {listed}"
 
 
 def heads(

@@ -21,6 +21,8 @@ from bit_keras.benchmarks.saturation.table import NAMES, Table
 
 # What `tell` is called with: groups done, all groups, the group that is done.
 Tell = Callable[[int, int, str], None]
+# In `Analysis.skipped`: a law of points that are not all of one layer.
+ONE_LAYER = "one layer"
 _VALUES = ("upstream_accuracy", "downstream_accuracy")
 
 
@@ -72,6 +74,12 @@ class Analysis:
             sorted(found.items(), key=lambda item: item[0] or float("inf"))
         )
 
+    def warnings(self) -> list[str]:
+        """Returns a line per law whose points are of several layers."""
+        found = self.skipped[self.skipped["what"] == ONE_LAYER]
+        pairs = zip(found["of"], found["why"], strict=True)
+        return [f"warning: {of}: {why}" for of, why in pairs]
+
     def files(self) -> dict[str, pd.DataFrame]:
         """Returns the name and content of each CSV file worth writing."""
         found = {
@@ -106,7 +114,7 @@ def analyse(
     """Computes all that the table allows.
 
     The order of its rows does not matter. Where models were probed at several
-    endpoints, the law is fitted to the last of each model.
+    endpoints, the law is fitted to the last of each model on each task.
 
     Args:
         table: The points.
@@ -147,6 +155,8 @@ def analyse(
     correlations = across.correlations(points)
     heads, skipped = across.heads(points)
     for group in groups:
+        if why := across.mixed_endpoints(group.points):
+            skipped.append((ONE_LAYER, group.name, why))
         skipped += [(what, group.name, why) for what, why in group.skipped]
     return Analysis(
         table=table,

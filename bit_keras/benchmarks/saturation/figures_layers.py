@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from bit_keras.benchmarks.drawing.plot import Axes, Panel, Plot, Series, Table
+from bit_keras.benchmarks.saturation.across import point_names
 from bit_keras.benchmarks.saturation.analysis import Analysis
 from bit_keras.benchmarks.saturation.figure_parts import (
     COLOURS,
@@ -60,11 +61,12 @@ def _profile(analysis: Analysis, group: Group) -> pd.DataFrame:
     shots = profile["shots"]
     same = shots.isna() if group.shots is None else shots == group.shots
     profile = profile[same.fillna(False) & (profile["task"] == group.task)]
-    known = group.points["model"].isin(profile["model"])
+    names = point_names(analysis.table.points)[group.points.index]
+    names = names.where(names.isin(profile["model"]), group.points["model"])
+    known = names.isin(profile["model"])
     if not known.any():
         return profile.iloc[:0]
-    points = group.points[known]
-    best = points.loc[points["upstream_accuracy"].idxmax(), "model"]
+    best = names[group.points.loc[known, "upstream_accuracy"].idxmax()]
     chosen = profile[profile["model"] == best]
     # Models of one name differ in their weights: the first of them.
     return chosen[chosen["model_sha256"] == chosen["model_sha256"].iloc[0]]

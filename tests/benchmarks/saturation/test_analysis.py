@@ -7,6 +7,7 @@ import pytest
 from bit_keras.benchmarks.saturation.across import EVERY, IDENTIFIED, UPSTREAM
 from bit_keras.benchmarks.saturation.analysis import analyse
 from bit_keras.benchmarks.saturation.columns import Columns
+from bit_keras.benchmarks.saturation.figures_layers import layer_panels
 from bit_keras.benchmarks.saturation.figures_shots import falls
 from bit_keras.benchmarks.saturation.options import Options
 from bit_keras.benchmarks.saturation.paired_table import from_curves
@@ -269,6 +270,74 @@ def test_layers_and_head_are_analysed_where_they_are_known():
     assert made.groups[0].points["endpoint"].unique() == ["pre_logits"]
     assert made.heads[0].setting == "head_weight_decay"
     assert {"layers", "best_layers", "head"} <= set(made.files())
+
+
+LAYERED = Columns(
+    upstream="up",
+    downstream=("down",),
+    model=("model",),
+    task="task",
+    endpoint="endpoint",
+    epochs="epochs",
+)
+
+
+def layered(rows):
+    names = ["model", "epochs", "task", "endpoint", "up", "down"]
+    return from_frame(pd.DataFrame(rows, columns=names), LAYERED)
+
+
+def test_checkpoints_of_a_model_have_their_own_layers():
+    rows = [
+        ("m", epochs, "dtd", layer, up, down)
+        for epochs, up, values in (
+            (7, 0.3, (0.50, 0.45, 0.40)),
+            (14, 0.5, (0.30, 0.70, 0.60)),
+        )
+        for layer, down in zip(
+            ("stem", "block1", "logits"), values, strict=True
+        )
+    ]
+    made = analyse(layered([*rows, ("n", 7, "dtd", "logits", 0.4, 0.5)]), FEW)
+    best = made.layers.best.set_index("model")
+    assert best["earliest"].to_dict() == {
+        "m, epochs 14": "block1",
+        "m, epochs 7": "stem",
+    }
+    assert best["gain"].tolist() == pytest.approx([0.1, 0.1])
+    assert best["endpoints"].tolist() == [3, 3]
+    (panel, _) = layer_panels(made)
+    (line,) = [s for s in panel.plot.axes[0].series if s.kind == "line"]
+    # Of the checkpoint that is best upstream.
+    assert line.y.tolist() == [0.3, 0.7, 0.6]
+
+
+def ramp(task, layers, models=range(20)):
+    return [
+        (f"m{i}", 7, task, layer, 0.2 + 0.02 * i, 0.1 + 0.02 * i)
+        for i in models
+        for layer in layers
+    ]
+
+
+def test_a_task_probed_at_fewer_layers_keeps_its_law():
+    both = ramp("dtd", ("block1", "pre_logits")) + ramp("pets", ("block1",))
+    made = analyse(layered(both), FEW)
+    assert {g.task: len(g.points) for g in made.groups} == {
+        "dtd": 20,
+        "pets": 20,
+    }
+    assert made.groups[1].points["endpoint"].unique() == ["block1"]
+    assert made.warnings() == []
+
+
+def test_models_probed_at_different_last_layers_are_told():
+    rows = ramp("dtd", ("block1",), range(12))
+    rows += ramp("dtd", ("block1", "pre_logits"), range(12, 20))
+    assert analyse(layered(rows), FEW).warnings() == [
+        "warning: dtd: its models were probed at different last layers: "
+        "block1 (12), pre_logits (8)"
+    ]
 
 
 def test_progress_is_told():
