@@ -87,11 +87,11 @@ def analyse_group(
     x = points["upstream_accuracy"].to_numpy(float)
     y = points["downstream_accuracy"].to_numpy(float)
     skipped: list[tuple[str, str]] = []
-    fits = {}
+    fits, runs = {}, clusters(points)
     law = SaturationLaw(resamples=options.resamples, seed=options.seed)
     for on in KINDS:
         try:
-            fit = law.fit(1 - x, 1 - y, on, groups=clusters(points))
+            fit = law.fit(1 - x, 1 - y, on, groups=runs)
         except ValueError as error:
             skipped.append((f"fit on {on}", str(error)))
             continue
@@ -100,12 +100,12 @@ def analyse_group(
         fits[on] = fit
     held_out = sample_size = None
     try:
-        held_out = predict_held_out(x, y, share=options.held_out)
+        held_out = predict_held_out(x, y, share=options.held_out, groups=runs)
     except ValueError as error:
         skipped.append(("prediction", str(error)))
     if held_out and held_out.split.fitted.sum() > _STUDY_FROM:
         sample_size = by_sample_size(
-            x, y, seed=options.seed, share=options.held_out
+            x, y, seed=options.seed, share=options.held_out, groups=runs
         ).assign(share=options.held_out, cut_off=held_out.split.threshold)
     elif held_out:
         skipped.append(

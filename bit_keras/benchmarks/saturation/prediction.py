@@ -128,6 +128,7 @@ def predict_held_out(
     share: float = 0.2,
     on: Sequence[On] = ("all", "hull", "rising"),
     densify: int | None = DENSIFY,
+    groups: np.ndarray | None = None,
 ) -> HeldOut:
     """Fits law and baselines without the best models, and predicts those.
 
@@ -137,6 +138,7 @@ def predict_held_out(
         share: Of models to hold out.
         on: Which points to fit.
         densify: Points along a hull, evenly spaced; None: its vertices.
+        groups: See `fit_law`, `(models,)`.
 
     Raises:
         ValueError: As `split`.
@@ -154,11 +156,12 @@ def predict_held_out(
     y = np.asarray(downstream_accuracy, float)
     parts = split(x, share)
     held_out = targets(x, y, parts, "all", None)
+    runs = None if groups is None else groups[parts.fitted]
     scores = []
     for kind in on:
         data = x[parts.fitted], y[parts.fitted]
         points = points_on(*data, kind, densify)
-        fits = {"law": fit_law(*data, kind, densify)}
+        fits = {"law": fit_law(*data, kind, densify, runs)}
         fits |= {name: _line(name, *points) for name in baselines.NAMES}
         goals = {"models": held_out}
         if kind != "all":
@@ -201,9 +204,23 @@ def targets(
 
 
 def fit_law(
-    x: np.ndarray, y: np.ndarray, on: On, densify: int | None
+    x: np.ndarray,
+    y: np.ndarray,
+    on: On,
+    densify: int | None,
+    groups: np.ndarray | None = None,
 ) -> law.Fit:
     """Fits the law to accuracies, e_IR being at most the lowest error fitted.
+
+    Args:
+        x: Upstream accuracies, `(models,)`.
+        y: Downstream accuracies, `(models,)`.
+        on: Which points to fit.
+        densify: Points along a hull; None: its vertices.
+        groups: Of each model, `(models,)`: models of one are not independent,
+            and few groups identify no law.
+
+    Example:
 
     >>> x = np.linspace(0.1, 0.7, 40)
     >>> fit = fit_law(x, 0.9 - 0.8 * (1 - x) ** 3, "hull", None)
@@ -211,7 +228,7 @@ def fit_law(
     0.1
     """
     dense = None if on == "all" else densify
-    return _LAW.fit(1 - x, 1 - y, on=on, densify=dense)
+    return _LAW.fit(1 - x, 1 - y, on=on, densify=dense, groups=groups)
 
 
 def score(

@@ -67,6 +67,7 @@ def by_sample_size(
     share: float = 0.2,
     on: Sequence[On] = ("all", "hull"),
     densify: int | None = DENSIFY,
+    groups: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Fits the law to random subsets of the models, and predicts the best.
 
@@ -82,6 +83,7 @@ def by_sample_size(
         share: Of models to hold out.
         on: Which points of a subset to fit; each is scored on its own kind.
         densify: Points along a hull; None: its vertices.
+        groups: See `prediction.fit_law`, `(models,)`.
 
     Returns:
         One row per subset and kind: models, repeat, and the fields of `Score`.
@@ -97,9 +99,10 @@ def by_sample_size(
         rng = np.random.default_rng((seed, n, repeat))
         chosen = rng.choice(fitted, n, replace=False)
         data = x[chosen], y[chosen]
+        runs = None if groups is None else groups[chosen]
         for kind in on:
             scored = score(
-                fit_law(*data, kind, densify),
+                fit_law(*data, kind, densify, runs),
                 "law",
                 kind,
                 points_on(*data, kind, densify),

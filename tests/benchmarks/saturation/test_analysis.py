@@ -220,6 +220,15 @@ def test_checkpoints_of_our_trainings_are_not_independent():
     assert fits["verdict"].str.startswith("150 points of 1 trainings").all()
 
 
+@pytest.mark.parametrize("runs, identified", [(3, False), (50, True)])
+def test_predictions_count_trainings_as_the_fits_do(runs, identified):
+    made = analyse(checkpoints(runs), FEW)
+    laws = made.predictions[made.predictions["method"] == "law"]
+    for table in (laws, made.sample_size):
+        of_hull = table[table["on"] == "hull"]
+        assert len(of_hull) and of_hull["identified"].eq(identified).all()
+
+
 def test_too_few_models_are_reported_and_not_fitted():
     frame = pd.DataFrame({"up": [1.0, 1.0], "down": [0.2, 0.3]})
     made = analyse(
