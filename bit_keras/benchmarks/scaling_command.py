@@ -77,10 +77,12 @@ def check(args: argparse.Namespace) -> None:
         args: With the attributes of `add_arguments`.
 
     Raises:
-        ValueError: For an unknown column or an --out that is a file.
+        ValueError: For an unknown column, one that the results would
+            overwrite, or an --out that is a file.
         OSError: If the table cannot be read.
     """
     from bit_keras.benchmarks.saturation.curves import check_columns
+    from bit_keras.benchmarks.saturation.scaling import check_names
 
     path, out = Path(args.results), Path(args.out)
     if not path.is_file():
@@ -96,6 +98,7 @@ def check(args: argparse.Namespace) -> None:
     wanted += [("--fit", args.fit)] if args.fit is not None else []
     try:
         check_columns(wanted, known)
+        check_names(columns)
     except ValueError as error:
         raise ValueError(f"--results {path}: {error}") from None
 

@@ -102,6 +102,17 @@ def test_unknown_columns_are_named_before_anything_runs(
         parse(**changes)
 
 
+@pytest.mark.parametrize(
+    "name", ["alpha", "c", "a", "converged", "best", "note", "n_fit", "M1"]
+)
+def test_names_of_results_are_no_names_of_curves(parse, tmp_path, name):
+    points().rename(columns={"Task": name}).to_csv(tmp_path / "own.csv")
+    args = {"results": tmp_path / "own.csv", "curve": f"Model,{name}"}
+    with pytest.raises(ValueError, match=f'curve: "{name}" is the name of a'):
+        parse(**args)
+    assert not (tmp_path / "out").exists()
+
+
 def test_files_are_checked_before_anything_runs(parse, tmp_path):
     with pytest.raises(FileNotFoundError, match='no file ".*none.csv"'):
         parse(results=tmp_path / "none.csv")

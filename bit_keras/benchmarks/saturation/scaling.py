@@ -1,6 +1,7 @@
 """All scaling laws on all curves, and how far off they are beyond the fit."""
 
 import dataclasses
+import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from bit_keras.benchmarks.saturation.curves import Curve, Curves
 from bit_keras.benchmarks.saturation.estimators import fit_m1, fit_m2, fit_m3
 from bit_keras.benchmarks.saturation.sigmoid_law import fit_m4
 
+# Of `table`, besides the names of curves and the parameters of laws.
+_ABOUT = ("estimator", "n_fit", "n_extrapolate", "rmse", "stderr", "best")
 # Errors that differ by less than this share are the same: M2 with e_inf = 0 is
 # M1, but for rounding.
 _TIE = 1e-4
@@ -31,6 +34,29 @@ ESTIMATORS: dict[str, Callable[[np.ndarray, np.ndarray], Law]] = {
     "M4": fit_m4,
     "BNSL": fit_broken_law,
 }
+
+
+def check_names(columns: Iterable[str]) -> None:
+    """Raises a ValueError for a column that `table` would overwrite.
+
+    Args:
+        columns: That tell curves apart.
+
+    Example:
+
+    >>> check_names(["model", "alpha"])
+    Traceback (most recent call last):
+    ValueError: curve: "alpha" is the name of a column of the results (a law's
+    parameter, a score, or a law). Rename it in your table.
+    """
+    laws = [typing.get_type_hints(fit)["return"] for fit in ESTIMATORS.values()]
+    taken = {field.name for law in laws for field in dataclasses.fields(law)}
+    for name in columns:
+        if name in taken | {*_ABOUT, "note", *ESTIMATORS}:
+            raise ValueError(
+                f'curve: "{name}" is the name of a column of the results (a '
+                "law's parameter, a score, or a law). Rename it in your table."
+            )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -209,6 +235,11 @@ def still_moving(frame: pd.DataFrame) -> list[str]:
 def analyse(
     found: Curves, done: Callable[[CurveFits], None] | None = None
 ) -> tuple[list[CurveFits], pd.DataFrame]:
-    """Fits all curves of a table; returns the fits and their `table`."""
+    """Fits all curves of a table; returns the fits and their `table`.
+
+    Raises:
+        ValueError: As `check_names`.
+    """
+    check_names(found.columns)
     fits = fit_curves(found.curves, done)
     return fits, table(fits, found.columns)

@@ -65,6 +65,15 @@ def test_every_estimator_is_fitted_and_compared():
     assert list(frame.columns[-2:]) == ["converged", "note"]
 
 
+def test_no_column_of_the_results_is_left_to_be_overwritten():
+    (fits,) = scaling.fit_curves([curve()])
+    frame = scaling.table([fits], ["model"])
+    for name in frame.columns.drop("model"):
+        with pytest.raises(ValueError, match=f'"{name}" is the name'):
+            scaling.check_names(["model", name])
+    scaling.check_names(["model", "Alpha", "task"])
+
+
 def test_equal_laws_share_the_first_place():
     laws = {"M1": PowerLaw(beta=30.0, c=-0.3), "M2": PowerLaw(beta=30, c=-0.3)}
     fits = scaling.CurveFits(curve(), laws, {"M3": "no"})
