@@ -17,10 +17,8 @@ Unit = Literal["fraction", "percent"]
 # taken for mistakes in a column of fractions.
 _PERCENT_SHARE = 0.1
 # How words end that say what a column holds.
-_ERROR_WORDS = (
-    *("err", "errs", "error", "errors"),
-    *("loss", "losses", "inaccuracy", "inaccuracies"),
-)
+_RATE_WORDS = ("err", "errs", "error", "errors", "inaccuracy", "inaccuracies")
+_LOSS_WORDS = ("loss", "losses")
 _ACCURACY_WORDS = ("acc", "accuracy", "accuracies", "top")
 _THOUSANDS = r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?"
 
@@ -132,7 +130,7 @@ def said(name: str) -> Quantity | None:
     >>> said("inaccuracy"), said("testError (%)"), said("top-1"), said("pets")
     ('error', 'error', 'accuracy', None)
     """
-    if _has_word(name, _ERROR_WORDS):
+    if _has_word(name, _RATE_WORDS + _LOSS_WORDS):
         return "error"
     return "accuracy" if _has_word(name, _ACCURACY_WORDS) else None
 
@@ -140,6 +138,45 @@ def said(name: str) -> Quantity | None:
 def _has_word(name: str, ends: tuple[str, ...]) -> bool:
     parted = re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()
     return any(word.endswith(ends) for word in re.split("[^a-z]+", parted))
+
+
+def check_rates(
+    values: pd.Series,
+    name: str,
+    is_: Quantity | None = None,
+    unit: Unit | None = None,
+) -> None:
+    """Refuses a loss that is no error rate: a cross-entropy.
+
+    Args:
+        values: Of a column.
+        name: Of the column.
+        is_: As for `meaning`; accuracies pass.
+        unit: As for `meaning`; what has one passes.
+
+    Raises:
+        ValueError: If the name says loss, and not error, and values exceed 1.
+
+    Example:
+
+    >>> check_rates(pd.Series([0.5, 2.25]), "val_loss")
+    Traceback (most recent call last):
+    ValueError: val_loss: 1 of 2 values exceed 1, such as 2.25. A cross-entropy
+    is no error rate: name a column of those. Of a loss in percent, say so: unit
+    percent (--y-unit, --upstream-unit, --downstream-unit).
+    """
+    if unit is not None or is_ == "accuracy":
+        return
+    raw = numbers(values)
+    above = raw[np.isfinite(raw) & (raw > 1)]
+    is_loss = _has_word(name, _LOSS_WORDS) and not _has_word(name, _RATE_WORDS)
+    if is_loss and len(above):
+        raise ValueError(
+            f"{name}: {len(above)} of {len(raw)} values exceed 1, such as "
+            f"{above.iloc[0]:g}. A cross-entropy is no error rate: name a "
+            "column of those. Of a loss in percent, say so: unit percent "
+            "(--y-unit, --upstream-unit, --downstream-unit)."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,11 +208,15 @@ def meaning(
         is_: What it holds; None: what its name says, or accuracy.
         unit: None: percent if more than a tenth of its values exceed 1.
 
+    Raises:
+        ValueError: As `check_rates`.
+
     Example:
 
     >>> meaning(pd.Series([25, 20.5, 300]), "top1_err").note
     'top1_err: error in percent (by its name and values)'
     """
+    check_rates(column, name, is_, unit)
     values = numbers(column)
     values = values[np.isfinite(values)]
     above = float((values > 1).mean()) if len(values) else 0.0
@@ -223,6 +264,9 @@ def read_accuracies(
         name: Of the column.
         is_: What it holds; None: see `meaning`.
         unit: None: see `meaning`.
+
+    Raises:
+        ValueError: As `meaning`.
 
     Example:
 

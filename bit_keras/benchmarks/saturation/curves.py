@@ -107,8 +107,9 @@ def from_frame(
         Rows without usable numbers are left out, and counted in the notes.
 
     Raises:
-        ValueError: If a column does not exist, `fit` holds something else, not
-            exactly one of `fit` and `fit_below` is given, or no row is left.
+        ValueError: If a column does not exist, `y` is a cross-entropy, `fit`
+            holds something else, not exactly one of `fit` and `fit_below` is
+            given, or no row is left.
 
     Example:
 

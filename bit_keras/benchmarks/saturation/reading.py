@@ -14,7 +14,12 @@ import pandas as pd
 
 from bit_keras.benchmarks import results
 from bit_keras.benchmarks.saturation import table
-from bit_keras.benchmarks.saturation.columns import Columns, quantity, said
+from bit_keras.benchmarks.saturation.columns import (
+    Columns,
+    check_rates,
+    quantity,
+    said,
+)
 from bit_keras.benchmarks.saturation.one_kind import check_one_kind
 
 _DESCRIPTION = ("family", "size", "data", "epochs")
@@ -107,6 +112,8 @@ def join(
                 f'task "{task}" is also a column of {upstream}. Call it '
                 "something else."
             )
+        how = columns.downstream_is, columns.downstream_unit
+        check_rates(part[name], name, *how)
         values = part.set_index(list(on))[name].rename(task)
         lost = len(part) - int(_index(part, on).isin(_index(wide, on)).sum())
         if lost:

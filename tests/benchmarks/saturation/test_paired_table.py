@@ -6,7 +6,7 @@ import pytest
 from bit_keras.benchmarks.saturation.paired_table import from_curves
 
 
-def read(upstream, downstream, **changes):
+def read(upstream, downstream, name="err", **changes):
     """Reads two curves over the same examples seen."""
     seen = list(range(10, 10 * len(upstream) + 1, 10))
     frame = pd.DataFrame(
@@ -14,10 +14,10 @@ def read(upstream, downstream, **changes):
             "net": "a",
             "seen": 2 * seen,
             "task": ["inet"] * len(seen) + ["mnist"] * len(seen),
-            "err": [*upstream, *downstream],
+            name: [*upstream, *downstream],
         }
     )
-    given = dict(at="seen", value="err", task="task", upstream_task="inet")
+    given = dict(at="seen", value=name, task="task", upstream_task="inet")
     return from_curves(frame, model=["net"], **given | changes)
 
 
@@ -40,3 +40,8 @@ def test_a_unit_that_is_given_wins():
     assert accuracies(made)[0] == pytest.approx([0.991, 0.994, 0.995])
     made = read([0.7, 0.6, 0.5], [0.9, 0.8, 0.5], value_is="accuracy")
     assert accuracies(made)[0] == pytest.approx([0.7, 0.6, 0.5])
+
+
+def test_a_cross_entropy_makes_no_points():
+    with pytest.raises(ValueError, match="Loss: 2 of 6 values exceed 1"):
+        read([1.5, 1.2, 0.9], [0.8, 0.7, 0.6], name="Loss")

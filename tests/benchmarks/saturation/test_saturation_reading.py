@@ -129,6 +129,17 @@ def test_a_join_says_what_it_assumes(tmp_path):
         assert any("v2 taken as percent, but top1" in note for note in notes)
 
 
+def test_a_join_reads_no_cross_entropy(tmp_path):
+    up = write(tmp_path / "a.csv", "model,top1", "a,80", "b,70")
+    down = write(tmp_path / "b.csv", "model,loss", "a,1.5", "b,2.5")
+    given = {"upstream": "top1", "downstream": ("loss",)}
+    with pytest.raises(ValueError, match="loss: 2 of 2 values exceed 1"):
+        reading.join(up, {"v2": down}, ["model"], Columns(**given))
+    given["downstream_unit"] = "percent"
+    made = reading.join(up, {"v2": down}, ["model"], Columns(**given))
+    assert made.points["downstream_accuracy"].tolist() == [0.985, 0.975]
+
+
 def test_a_join_says_what_is_missing(tmp_path):
     upstream = write(tmp_path / "a.csv", "model,top1", "a,80")
     other = write(tmp_path / "b.csv", "model,acc", "a,80")

@@ -125,6 +125,22 @@ def test_names_say_what_a_column_holds(name, holds):
     assert ("assumed" in read.meaning.note) == (holds is None)
 
 
+def test_a_cross_entropy_is_no_error_rate():
+    nats = pd.Series([*np.linspace(0.2, 0.9, 30), 2.25])
+    for name in ("loss", "Val Losses"):
+        with pytest.raises(ValueError, match=f"{name}: 1 of 31 .* as 2.25. A"):
+            read_accuracies(nats, name)
+        with pytest.raises(ValueError, match="unit percent"):
+            read_accuracies(nats, name, "error")
+        # As NSL's, whose losses are error rates.
+        read = read_accuracies(nats[:-1], name)
+        np.testing.assert_allclose(read.values, 1 - nats[:-1])
+        read = read_accuracies(nats, name, unit="percent")
+        np.testing.assert_allclose(read.values, 1 - nats / 100)
+    read_accuracies(nats, "error_loss")
+    read_accuracies(nats, "loss", "accuracy")
+
+
 @pytest.mark.parametrize(
     "text, number",
     [

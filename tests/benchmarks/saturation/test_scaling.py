@@ -141,6 +141,14 @@ def test_percent_and_accuracy_are_errors_as_well():
     np.testing.assert_allclose(told.curves[0].error, [0.8, 0.6, 0.995])
 
 
+def test_a_cross_entropy_has_no_curves():
+    frame = rows(loss=[4.0, 2.0, 0.5])
+    with pytest.raises(ValueError, match="loss: 2 of 3 .*no error rate.*--y-u"):
+        read(frame, y="loss")
+    percent = read(frame, y="loss", y_unit="percent")
+    np.testing.assert_allclose(percent.curves[0].error, [0.04, 0.02, 0.005])
+
+
 def test_rows_without_numbers_are_counted():
     frame = pd.DataFrame(
         {
