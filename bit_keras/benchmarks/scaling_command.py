@@ -171,7 +171,8 @@ def run(args: argparse.Namespace) -> int:
     print(results_export.aligned(scaling.summary(table)), flush=True)
     print(
         "RMS of the error's natural logarithm beyond the fitted points; best: "
-        "on how many curves, ties counting for each.",
+        "on how many curves, ties counting for each; median_rmse: over the "
+        "curves, compared, that all of these laws could be fitted to.",
         file=sys.stderr,
     )
     moving = scaling.still_moving(table)

@@ -198,17 +198,39 @@ def wide(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Counts, by estimator of a `table`, how often it is the best.
 
+    Some laws need more points than others, and short curves are not as easy as
+    long ones; so medians are over the same curves.
+
     Returns:
-        estimator, curves (that it was scored on), best (ties count for all)
-        and median_rmse.
+        estimator, curves (that it was scored on), best (ties count for all),
+        compared (curves that all of these laws were scored on) and median_rmse
+        (over those; NaN without any).
+
+    Example:
+
+    >>> frame = pd.DataFrame({"model": ["a", "a", "b"], "best": [0, 1, 1],
+    ...     "estimator": ["M1", "M2", "M1"], "rmse": [0.25, 0.125, 0.5]})
+    >>> frame = frame[["model", "estimator", "rmse", "best"]]
+    >>> print(summary(frame).to_string(index=False))
+    estimator  curves  best  compared  median_rmse
+           M1       2     1         1        0.250
+           M2       1     1         1        0.125
     """
     scored = frame[frame["rmse"].notna()]
-    groups = scored.groupby("estimator", sort=False)
-    return groups.agg(
-        curves=("rmse", "size"),
-        best=("best", "sum"),
-        median_rmse=("rmse", "median"),
-    ).reset_index()
+    names = list(frame.columns[: frame.columns.get_loc("estimator")])
+    found = scored.groupby(names)["estimator"].transform("nunique")
+    shared = found == scored["estimator"].nunique()
+    scored = scored.assign(shared=shared, same=scored["rmse"].where(shared))
+    return (
+        scored.groupby("estimator", sort=False)
+        .agg(
+            curves=("rmse", "size"),
+            best=("best", "sum"),
+            compared=("shared", "sum"),
+            median_rmse=("same", "median"),
+        )
+        .reset_index()
+    )
 
 
 def still_moving(frame: pd.DataFrame) -> list[str]:

@@ -99,6 +99,28 @@ def test_a_curve_without_points_ahead_has_no_score():
     assert scaling.summary(frame).empty
 
 
+def test_medians_are_over_the_same_curves():
+    scores = {"M1": [0.1, 0.3, 0.5, 0.9], "M4": [0.2, 0.4, 0.9, np.nan]}
+    frame = pd.DataFrame(
+        [
+            {"model": model, "estimator": name, "rmse": rmse}
+            for model, values in zip(
+                "abcd", zip(*scores.values(), strict=True), strict=True
+            )
+            for name, rmse in zip(scores, values, strict=True)
+        ]
+    ).assign(best=False)
+    counts = scaling.summary(frame).set_index("estimator")
+    assert counts["curves"].to_dict() == {"M1": 4, "M4": 3}
+    assert counts["compared"].tolist() == [3, 3]
+    # Over all of its curves, that of M1 is 0.4, too.
+    assert counts["median_rmse"].to_dict() == {"M1": 0.3, "M4": 0.4}
+    few = scaling.summary(frame[frame["model"] == "d"])
+    assert few["estimator"].tolist() == ["M1"]
+    apart = frame[(frame["model"] == "d") | (frame["estimator"] == "M4")]
+    assert scaling.summary(apart)["median_rmse"].isna().all()
+
+
 def test_progress_is_told_after_each_curve():
     told = []
     few = Curve(("a",), X[:3], X[:3] ** -0.1, np.ones(3, bool))
