@@ -67,7 +67,9 @@ def _sums(kind: str, batch: dict, logits: tf.Tensor) -> dict[str, tf.Tensor]:
     weight = batch["weight"]
     # Of a mixed target the larger part counts; multi-hot: any true class.
     best = tf.gather(targets, tf.argmax(logits, -1), batch_dims=1)
-    correct = tf.cast(best >= 0.5, tf.float32)
+    # Without numbers there is no answer; argmax would give class 0.
+    answered = ~tf.reduce_any(tf.math.is_nan(logits), -1)
+    correct = tf.cast((best >= 0.5) & answered, tf.float32)
     return {
         "loss": tf.reduce_sum(weight * losses(kind, targets, logits)),
         "correct": tf.reduce_sum(weight * correct),

@@ -195,3 +195,11 @@ def test_evaluate_leaves_weights_alone():
     np.testing.assert_allclose(float(sums["loss"]) / 8, np.log(5), rtol=1e-6)
     for a, b in zip(before, steps.model.variables, strict=True):
         np.testing.assert_array_equal(a, b.numpy())
+
+
+def test_no_number_is_no_answer():
+    steps = make_steps()
+    head = steps.model.layers[-1]
+    head.bias.assign([np.nan] * 5)
+    batch = {**next(batches(1)), "label": tf.zeros(8, tf.int64)}
+    assert float(steps.evaluate(batch)["correct"]) == 0

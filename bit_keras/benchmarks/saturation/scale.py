@@ -158,7 +158,8 @@ def beyond_upstream(
         fit=fit,
         points=known.assign(predicted_error=predicted, residual=residual),
         regression=found,
-        law_r2=float(1 - np.var(residual) / np.var(downstream)),
+        # Residuals of a law at its bounds need not have mean zero.
+        law_r2=float(1 - np.mean(residual**2) / np.var(downstream)),
         left_out=len(points) - len(known),
         constant=constant,
     )
