@@ -20,8 +20,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bit_keras.benchmarks.saturation.hull import Part
-from bit_keras.benchmarks.saturation.hulls import upper_hulls
+from bit_keras.benchmarks.saturation.hull import Part, upper_hull
+from bit_keras.benchmarks.saturation.hulls import redrawn_hulls, upper_hulls
 from bit_keras.benchmarks.saturation.projection import solve
 
 # Numbers of a (resamples, models) array held at once.
@@ -77,6 +77,8 @@ def refit_hulls(
     densify: int | None,
     resamples: int,
     seed: int,
+    *,
+    bounded: bool,
 ) -> np.ndarray:
     """Fits the law to the hulls of random halves of the models.
 
@@ -89,6 +91,7 @@ def refit_hulls(
             its own; None: vertices.
         resamples: Number of refits.
         seed: Of the draw.
+        bounded: Whether e_IR is at most the lowest error of each hull.
 
     Returns:
         k, alpha and e_IR, `(resamples, 3)`.
@@ -97,7 +100,8 @@ def refit_hulls(
 
     >>> x = np.linspace(0.4, 1, 50)
     >>> refits = refit_hulls(
-    ...     x, 0.8 * x**3 + 0.1, np.arange(50), "full", None, 20, seed=0)
+    ...     x, 0.8 * x**3 + 0.1, np.arange(50), "full", None, 20, seed=0,
+    ...     bounded=True)
     >>> bool(np.ptp(refits, axis=0).max() < 1e-6)
     True
     """
@@ -107,16 +111,71 @@ def refit_hulls(
     for size in _chunks(resamples, len(x)):
         chosen = _halves(rng, size, count)
         rows, indices = upper_hulls(1 - x, 1 - y, chosen[:, groups], part)
-        if densify is None:
-            columns, places = np.unique(indices, return_inverse=True)
-            weights = np.zeros((size, len(columns)))
-            weights[rows, places] = 1
-            fit = solve(x[columns], y[columns], weights)
-        else:
-            grid = np.linspace(x[indices].max(), x[indices].min(), densify)
-            fit = solve(grid, *_along(x, y, rows, indices, grid))
+        fit, _ = _fit_hulls(rows, x[indices], y[indices], densify, bounded)
         found.append(np.stack([fit.k, fit.alpha, fit.e_ir], axis=1))
     return np.concatenate(found)
+
+
+def losses_by_chance(
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray,
+    law: np.ndarray,
+    part: Part,
+    densify: int | None,
+    resamples: int,
+    seed: int,
+    *,
+    bounded: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fits hulls of models as they would scatter around a law without e_IR.
+
+    Each model is put as far behind that law as another, drawn anew, is behind
+    the hull that was found; vertices, which are on it by being chosen, are not
+    drawn. Models of one group get the distances of another group, in order
+    from a random place on, so that what changes slowly along one training does
+    so again, elsewhere.
+
+    Args:
+        x: Upstream errors, `(models,)`.
+        y: Downstream errors, `(models,)`; one at least is behind the hull.
+        groups: Group of each model, from 0 on, `(models,)`.
+        law: Downstream errors without e_IR, `(models,)`.
+        part: Of the hull.
+        densify: Points along each hull; None: vertices.
+        resamples: Number of hulls.
+        seed: Of the draw.
+        bounded: As in `refit_hulls`.
+
+    Returns:
+        The losses without e_IR and with it, and the number of vertices,
+        `(resamples,)` each.
+
+    Example:
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.uniform(0.4, 1, 200)
+    >>> without, best, vertices = losses_by_chance(
+    ...     x, 0.8 * x + rng.exponential(0.03, 200), np.arange(200), 0.8 * x,
+    ...     "full", None, 20, seed=0, bounded=True)
+    >>> bool((without >= best).all()), vertices.shape
+    (True, (20,))
+    """
+    rng = np.random.default_rng(seed)
+    hull = upper_hull(1 - x, 1 - y)
+    behind = np.maximum(y - 1 + np.interp(1 - x, hull.x, hull.y), 0)
+    drawn = np.ones(len(x), bool)
+    drawn[hull.indices] = False
+    found = []
+    for size in _chunks(resamples, len(x)):
+        errors = law + _redrawn(rng, size, behind, drawn, x, groups)
+        rows, up, down = redrawn_hulls(1 - x, 1 - np.minimum(errors, 1), part)
+        up, down = 1 - up, 1 - down
+        with_e_ir, points = _fit_hulls(rows, up, down, densify, bounded)
+        without = solve(*points, e_ir_max=0.0)
+        found.append([without.loss, with_e_ir.loss, np.bincount(rows)])
+    without, best, vertices = np.concatenate(found, axis=1)
+    return without, best, vertices
 
 
 def percentiles(
@@ -167,13 +226,58 @@ def _halves(rng, size, count):
     return chosen
 
 
-def _along(x, y, rows, indices, grid):
-    """Returns the heights of all hulls on a grid, and where they have any."""
+def _redrawn(rng, size, behind, drawn, x, groups):
+    """Gives the models of each group what those drawn of another have."""
+    order = np.lexsort((x, groups))
+    # Of each model, its place in its group, from 0 up to 1.
+    own = groups[order]
+    sizes = np.bincount(groups)
+    place = (np.arange(len(x)) - (np.cumsum(sizes) - sizes)[own]) / sizes[own]
+    given = order[drawn[order]]
+    donors, sizes = np.unique(groups[given], return_counts=True)
+    starts = np.cumsum(sizes) - sizes
+    made = np.empty((size, len(x)))
+    for row in made:
+        donor = rng.integers(0, len(donors), own[-1] + 1)[own]
+        turned = (place + rng.random(own[-1] + 1)[own]) % 1
+        taken = starts[donor] + (turned * sizes[donor]).astype(int)
+        row[order] = behind[given[taken]]
+    return made
+
+
+def _fit_hulls(rows, x, y, densify, bounded):
+    """Fits the hulls of which these are the vertices; returns the points too.
+
+    Those are upstream errors, downstream errors and weights, as of `solve`.
+    """
+    if densify is None:
+        points = _side_by_side(rows, x, y)
+    else:
+        points = _along(rows, x, y, np.linspace(x.max(), x.min(), densify))
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    lowest = np.minimum.reduceat(y, starts) if bounded else 1.0
+    return solve(*points, e_ir_max=lowest), points
+
+
+def _side_by_side(rows, x, y):
+    """Returns all upstream errors, and of each hull those that it has."""
+    columns, places = np.unique(x, return_inverse=True)
+    heights = np.full((rows[-1] + 1, len(columns)), y.mean())
+    heights[rows, places] = y
+    weights = np.zeros_like(heights)
+    weights[rows, places] = 1
+    return columns, heights, weights
+
+
+def _along(rows, x, y, grid):
+    """Returns a grid, all hulls' heights on it, and where they have any."""
     count = rows[-1] + 1
     heights, inside = np.zeros((count, len(grid))), np.empty((count, len(grid)))
-    ends = np.flatnonzero(np.diff(rows)) + 1
-    for row, hull in enumerate(np.split(indices, ends)):
+    starts = np.searchsorted(rows, np.arange(count + 1))
+    for row in range(count):
+        hull = slice(starts[row], starts[row + 1])
         # Upstream errors fall along a hull.
-        heights[row] = np.interp(grid, x[hull][::-1], y[hull][::-1])
-        inside[row] = (grid >= x[hull[-1]]) & (grid <= x[hull[0]])
-    return heights, inside
+        up, down = x[hull][::-1], y[hull][::-1]
+        heights[row] = np.interp(grid, up, down)
+        inside[row] = (grid >= up[0]) & (grid <= up[-1])
+    return grid, heights, inside

@@ -90,6 +90,16 @@ class Fit(Parameters):
         return len(self.upstream_error)
 
     @property
+    def part(self) -> Part | None:
+        """The part of the hull that is fitted; None for all points."""
+        return PARTS.get(self.on)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether e_IR is at most the lowest error fitted."""
+        return self.e_ir_max < 1
+
+    @property
     def space(self) -> str:
         """Errors are compared as they are: "linear"."""
         return "linear"
@@ -154,9 +164,11 @@ class Fit(Parameters):
                 f"{self.n} models."
             )
         data = self.upstream_error, self.downstream_error, self.groups
-        if self.on == "all":
+        if self.part is None:
             return bootstrap.refit_points(*data, **how)
-        return bootstrap.refit_hulls(*data, PARTS[self.on], self.densify, **how)
+        return bootstrap.refit_hulls(
+            *data, self.part, self.densify, bounded=self.bounded, **how
+        )
 
     def confidence_interval(
         self, level: float = 0.95

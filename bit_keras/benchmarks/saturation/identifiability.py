@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from bit_keras.benchmarks.saturation import bootstrap
 from bit_keras.benchmarks.saturation.projection import ALPHA_BOUNDS, solve
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LEAST_POINTS = 6
 # Error probability of the F tests, and of the interval that is looked at.
 SIGNIFICANCE = 0.05
+# Hulls drawn without e_IR; p is below 0.05 if at most 8 of 199 are as far off.
+_HULLS = 199
 # An interval of alpha that is wider than this factor says nothing.
 WIDEST_ALPHA = 10.0
 
@@ -27,10 +30,14 @@ WIDEST_ALPHA = 10.0
 def reasons(fit: "Fit") -> tuple[str, ...]:
     """Returns why a fit is not identified; nothing if it is.
 
-    The refits of its bootstrap are looked at only if nothing cheaper is found.
+    What takes refits is looked at only if nothing cheaper is found.
     """
     return tuple(
-        _too_few(fit) or _degenerate(fit) or _tested(fit) or _resampled(fit)
+        _too_few(fit)
+        or _degenerate(fit)
+        or _tested(fit)
+        or _resampled(fit)
+        or _by_chance(fit)
     )
 
 
@@ -93,11 +100,15 @@ def _tested(fit: "Fit") -> list[str]:
 
 def _worse(loss: float, best: float, points: int) -> bool:
     """Whether a loss is larger by more than chance, by an F test."""
-    freedom = points - 3
+    limit = stats.f.isf(SIGNIFICANCE, 1, points - 3)
+    return _ratio(loss, best, points) > limit
+
+
+def _ratio(loss, best, points):
+    """Returns F of one parameter: what it adds to the fit, over the noise."""
     # Losses of exact fits differ by rounding only.
-    best = max(best, 1e-24 * points)
-    limit = stats.f.isf(SIGNIFICANCE, 1, freedom)
-    return (loss - best) / (best / freedom) > limit
+    best = np.maximum(best, 1e-24 * points)
+    return (loss - best) / (best / np.maximum(points - 3, 1))
 
 
 def _resampled(fit: "Fit") -> list[str]:
@@ -116,3 +127,38 @@ def _resampled(fit: "Fit") -> list[str]:
             f"alpha may be anything from {low:.3g} to {high:.3g}, and k with it"
         )
     return found
+
+
+def _by_chance(fit: "Fit") -> list[str]:
+    """Compares a hull with the hulls of models of a law without e_IR.
+
+    The F test takes vertices for independent and as often above the law as
+    below. They are neither: each is the best of many models, and together they
+    are concave, a curve where there is none. It calls half of such hulls, or
+    more, proof of e_IR.
+    """
+    if fit.vertices is None or fit.vertices == fit.n:
+        return []
+    without = solve(fit.fitted_upstream, fit.fitted_downstream, e_ir_max=0.0)
+    losses, best, vertices = bootstrap.losses_by_chance(
+        fit.upstream_error,
+        fit.downstream_error,
+        fit.groups,
+        without.k * fit.upstream_error**without.alpha,
+        fit.part,
+        fit.densify,
+        _HULLS,
+        fit.seed,
+        bounded=fit.bounded,
+    )
+    ratios = _ratio(losses, best, vertices)
+    # Of too few vertices a fit would not be called identified.
+    ratios[vertices < LEAST_POINTS] = -np.inf
+    above = ratios >= _ratio(without.loss[0], fit.loss, fit.vertices)
+    p_value = (1 + above.sum()) / (1 + _HULLS)
+    if p_value < SIGNIFICANCE:
+        return []
+    return [
+        "e_IR cannot be told from 0: without it hulls like this come up by "
+        f"chance (p = {p_value:.2g})"
+    ]

@@ -44,7 +44,7 @@ def solve(
     y: np.ndarray,
     weights: np.ndarray | None = None,
     *,
-    e_ir_max: float = 1.0,
+    e_ir_max: float | np.ndarray = 1.0,
     alpha_bounds: tuple[float, float] = ALPHA_BOUNDS,
 ) -> Solution:
     """Returns the global optimum, with k >= 0, for each row of weights.
@@ -53,7 +53,7 @@ def solve(
         x: Upstream errors, `(points,)`; not negative, not all zero.
         y: Downstream errors, `(points,)`, or `(weightings, points)`.
         weights: Not negative, `(weightings, points)`; None: one row of ones.
-        e_ir_max: Largest e_IR; the least is 0.
+        e_ir_max: Largest e_IR, one or `(weightings,)`; the least is 0.
         alpha_bounds: Least and largest alpha.
 
     Example:
@@ -66,7 +66,8 @@ def solve(
     x = np.asarray(x, float)
     y = np.atleast_2d(np.asarray(y, float))
     if weights is None:
-        weights = np.ones((1, len(x)))
+        weights = np.ones((len(y), len(x)))
+    e_ir_max = np.broadcast_to(e_ir_max, len(weights))
     # In units of the largest x, powers neither overflow nor vanish; with the
     # mean of y taken off, the sums of squares lose no digits.
     scale, shift = x.max(), y.mean()
@@ -96,7 +97,8 @@ class _Profile:
     slopes: np.ndarray
     # (3, weightings): weighted sums of 1, y and y^2.
     totals: np.ndarray
-    e_bounds: tuple[float, float]
+    # The least, and the largest of each row.
+    e_bounds: tuple[float, np.ndarray]
     log_alpha: tuple[float, float]
 
     @classmethod
@@ -140,8 +142,8 @@ class _Profile:
         sums = np.einsum("srd,rd->sr", self.series[:, rows], basis)
         slopes = np.einsum("srd,rd->sr", self.slopes[:, rows], basis)
         dz, dzz, dzy = slopes
-        totals = self.totals[:, rows]
-        k, e, loss = _best(sums, totals, *self.e_bounds)
+        low, high = self.e_bounds
+        k, e, loss = _best(sums, self.totals[:, rows], low, high[rows])
         # The envelope theorem: k and e_IR may be held while alpha moves.
         return k, e, loss, k * (k * dzz + 2 * (e * dz - dzy))
 
@@ -150,7 +152,8 @@ class _Profile:
         angles = np.concatenate([[0], _angles(), [np.pi]])
         nodes = np.cos(angles)
         sums = self.series @ np.cos(np.outer(np.arange(_DEGREE), angles))
-        grid = _best(sums, self.totals[..., None], *self.e_bounds)[2]
+        low, high = self.e_bounds
+        grid = _best(sums, self.totals[..., None], low, high[:, None])[2]
         best = grid.argmin(axis=1)
         found = find_root(
             lambda u, row: self.at(u, row)[3],
