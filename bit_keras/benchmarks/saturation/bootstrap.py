@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bit_keras.benchmarks.saturation.hull import Part, upper_hull
-from bit_keras.benchmarks.saturation.hulls import redrawn_hulls, upper_hulls
+from bit_keras.benchmarks.saturation.hulls import upper_hulls
 from bit_keras.benchmarks.saturation.projection import solve
 
 # Numbers of a (resamples, models) array held at once.
@@ -166,16 +166,20 @@ def losses_by_chance(
     behind = np.maximum(y - 1 + np.interp(1 - x, hull.x, hull.y), 0)
     drawn = np.ones(len(x), bool)
     drawn[hull.indices] = False
-    found = []
-    for size in _chunks(resamples, len(x)):
-        errors = law + _redrawn(rng, size, behind, drawn, x, groups)
-        rows, up, down = redrawn_hulls(1 - x, 1 - np.minimum(errors, 1), part)
-        up, down = 1 - up, 1 - down
-        with_e_ir, points = _fit_hulls(rows, up, down, densify, bounded)
-        without = solve(*points, e_ir_max=0.0)
-        found.append([without.loss, with_e_ir.loss, np.bincount(rows)])
-    without, best, vertices = np.concatenate(found, axis=1)
-    return without, best, vertices
+    redrawn = _redrawn(rng, resamples, behind, drawn, x, groups)
+    hulls = [
+        upper_hull(1 - x, 1 - np.minimum(law + distances, 1), part)
+        for distances in redrawn
+    ]
+    vertices = np.array([len(hull.x) for hull in hulls])
+    best, points = _fit_hulls(
+        np.repeat(np.arange(resamples), vertices),
+        1 - np.concatenate([hull.x for hull in hulls]),
+        1 - np.concatenate([hull.y for hull in hulls]),
+        densify,
+        bounded,
+    )
+    return solve(*points, e_ir_max=0.0).loss, best.loss, vertices
 
 
 def percentiles(
@@ -226,7 +230,7 @@ def _halves(rng, size, count):
     return chosen
 
 
-def _redrawn(rng, size, behind, drawn, x, groups):
+def _redrawn(rng, times, behind, drawn, x, groups):
     """Gives the models of each group what those drawn of another have."""
     order = np.lexsort((x, groups))
     # Of each model, its place in its group, from 0 up to 1.
@@ -236,13 +240,13 @@ def _redrawn(rng, size, behind, drawn, x, groups):
     given = order[drawn[order]]
     donors, sizes = np.unique(groups[given], return_counts=True)
     starts = np.cumsum(sizes) - sizes
-    made = np.empty((size, len(x)))
-    for row in made:
+    made = np.empty(len(x))
+    for _ in range(times):
         donor = rng.integers(0, len(donors), own[-1] + 1)[own]
         turned = (place + rng.random(own[-1] + 1)[own]) % 1
         taken = starts[donor] + (turned * sizes[donor]).astype(int)
-        row[order] = behind[given[taken]]
-    return made
+        made[order] = behind[given[taken]]
+        yield made
 
 
 def _fit_hulls(rows, x, y, densify, bounded):

@@ -1,4 +1,4 @@
-"""The upper hulls of many sets of models at once, for resampling."""
+"""The upper hulls of many subsets of the same models, for resampling."""
 
 import numpy as np
 
@@ -45,47 +45,12 @@ def upper_hulls(
         indices = np.concatenate([indices[sure], others])
         by_row = np.argsort(rows, kind="stable")
         rows, indices = rows[by_row], indices[by_row]
-    kept = _kept(rows, y[indices], part)
-    return rows[kept], indices[kept]
-
-
-def redrawn_hulls(
-    x: np.ndarray, y: np.ndarray, part: Part = "full"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the upper hulls of models whose downstream accuracies vary.
-
-    Args:
-        x: Upstream accuracy, `(points,)`.
-        y: Downstream accuracies, `(sets, points)`.
-        part: "full" or "rising".
-
-    Returns:
-        The set and both accuracies of each vertex, in order, `(vertices,)`.
-
-    Example:
-
-    >>> x, y = np.array([0.1, 0.2, 0.4]), np.array([[1, 3, 4], [1, 2, 4]]) / 10
-    >>> redrawn_hulls(x, y)
-    (array([0, 0, 0, 1, 1]), array([0.1, 0.2, 0.4, 0.1, 0.4]), \
-array([0.1, 0.3, 0.4, 0.1, 0.4]))
-    """
-    order = np.argsort(x, kind="stable")
-    x, starts = np.unique(x[order], return_index=True)
-    y = np.maximum.reduceat(y[:, order], starts, axis=1)
-    rows = np.repeat(np.arange(len(y)), len(x))
-    x, y = np.tile(x, len(y)), y.ravel()
-    kept = concave_chains(x, y, rows)
-    kept = kept[_kept(rows[kept], y[kept], part)]
-    return rows[kept], x[kept], y[kept]
-
-
-def _kept(rows: np.ndarray, y: np.ndarray, part: Part) -> np.ndarray:
-    """Returns which vertices of whole hulls are of a part of them."""
     if part == "full":
-        return np.ones(len(rows), bool)
+        return rows, indices
     # A concave chain that no longer rises does not rise again.
-    falls = (np.diff(rows) == 0) & (np.diff(y) <= 0)
-    return np.append(True, ~falls)
+    falls = (np.diff(rows) == 0) & (np.diff(y[indices]) <= 0)
+    rising = np.append(True, ~falls)
+    return rows[rising], indices[rising]
 
 
 def _peel(
