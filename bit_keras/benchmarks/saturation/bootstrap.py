@@ -91,7 +91,7 @@ def refit_hulls(
             its own; None: vertices.
         resamples: Number of refits.
         seed: Of the draw.
-        bounded: Whether e_IR is at most the lowest error of each hull.
+        bounded: Whether e_IR is at most the lowest error fitted of each hull.
 
     Returns:
         k, alpha and e_IR, `(resamples, 3)`.
@@ -197,22 +197,39 @@ def percentiles(
 
 
 def around(
-    estimate: np.ndarray, refits: np.ndarray, level: float
+    estimate: np.ndarray,
+    refits: np.ndarray,
+    level: float,
+    *,
+    mirrored: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns an interval that covers the refits and the same, moved.
 
     They are moved so that their median is the estimate; nothing below zero is
     covered.
 
+    Args:
+        estimate: Of all models, `(...)`.
+        refits: Of halves of them, `(resamples, ...)`.
+        level: How much of the refits is inside.
+        mirrored: Whether their mirror image at the estimate is covered as well.
+
     Example:
 
-    >>> low, high = around(0.2, np.linspace(0.25, 0.35, 101), 0.9)
+    >>> refits = np.linspace(0.25, 0.35, 101)
+    >>> low, high = around(0.2, refits, 0.9)
     >>> round(float(low), 3), round(float(high), 3)
     (0.155, 0.345)
+    >>> low, high = around(0.2, refits, 0.9, mirrored=True)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.055, 0.345)
     """
     low, high = percentiles(refits, level)
     shift = estimate - np.median(refits, axis=0)
     low, high = np.minimum(low, low + shift), np.maximum(high, high + shift)
+    if mirrored:
+        opposite = 2 * estimate - high, 2 * estimate - low
+        low, high = np.minimum(low, opposite[0]), np.maximum(high, opposite[1])
     return np.maximum(low, 0), high
 
 
@@ -258,8 +275,9 @@ def _fit_hulls(rows, x, y, densify, bounded):
         points = _side_by_side(rows, x, y)
     else:
         points = _along(rows, x, y, np.linspace(x.max(), x.min(), densify))
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    lowest = np.minimum.reduceat(y, starts) if bounded else 1.0
+    _, heights, weights = points
+    fitted = np.where(weights > 0, heights, 1)
+    lowest = fitted.min(axis=1) if bounded else 1.0
     return solve(*points, e_ir_max=lowest), points
 
 

@@ -146,12 +146,23 @@ class Fit(Parameters):
     def refits(self) -> np.ndarray:
         """k, alpha and e_IR of each refit, `(resamples, 3)`; see `bootstrap`.
 
-        They let go of the upper bound of e_IR: how low the lowest of some
-        errors is says little about how well the end of the law is known.
+        Of hulls, each is bounded as the fit is: by its own lowest error.
 
         Raises:
             ValueError: If the law has no resamples, or there is one group.
         """
+        return self._refitted(bounded=self.bounded)
+
+    @functools.cached_property
+    def released_refits(self) -> np.ndarray:
+        """The same with e_IR up to 1.
+
+        Raises:
+            ValueError: As `refits`.
+        """
+        return self._refitted(bounded=False) if self.bounded else self.refits
+
+    def _refitted(self, *, bounded: bool) -> np.ndarray:
         how = {"resamples": self.resamples, "seed": self.seed}
         if not self.resamples:
             raise ValueError(
@@ -167,7 +178,7 @@ class Fit(Parameters):
         if self.part is None:
             return bootstrap.refit_points(*data, **how)
         return bootstrap.refit_hulls(
-            *data, self.part, self.densify, bounded=self.bounded, **how
+            *data, self.part, self.densify, bounded=bounded, **how
         )
 
     def confidence_interval(
@@ -184,14 +195,14 @@ class Fit(Parameters):
         Raises:
             ValueError: As `refits`, or if `level` is not between 0 and 1.
         """
-        released = [getattr(self.released, name) for name in NAMES]
-        low, high = self._interval(np.array(released), self.refits, level)
-        fitted = np.array(list(self.params.values()))
-        low, high = np.minimum(low, fitted), np.maximum(high, fitted)
+        _check(level)
         ends = {
-            name: (float(low[i]), float(high[i]))
-            for i, name in enumerate(NAMES)
+            name: _with(value, *self._spread(value, self.refits[:, i], level))
+            for i, (name, value) in enumerate(self.params.items())
         }
+        # The law at upstream error 0.
+        ends["e_ir"] = self.predict_interval(0.0, level)
+        ends = {name: (float(a), float(b)) for name, (a, b) in ends.items()}
         lowest, highest = ends["e_ir"]
         return ends | {"saturation_value": (1 - highest, 1 - lowest)}
 
@@ -203,23 +214,22 @@ class Fit(Parameters):
         Raises:
             ValueError: As `confidence_interval`.
         """
+        _check(level)
         x = np.asarray(upstream_error, float)
-        k, alpha, e_ir = (self.refits[:, [i]] for i in range(3))
-        curves = k * x.ravel() ** alpha + e_ir
-        centre = self.released.predict(x.ravel())
-        low, high = self._interval(centre, curves, level)
-        fitted = self.predict(x)
-        return (
-            np.minimum(low.reshape(x.shape), fitted),
-            np.maximum(high.reshape(x.shape), fitted),
-        )
+        laws = [(self, self.refits)]
+        if self.bounded and self.part is not None:
+            laws.append((self.released, self.released_refits))
+        ends = [
+            self._spread(law.predict(x), _curves(refits, x), level, True)
+            for law, refits in laws
+        ]
+        low, high = zip(*ends, strict=True)
+        return _with(self.predict(x), np.min(low, axis=0), np.max(high, axis=0))
 
-    def _interval(self, estimate, refits, level):
-        if not 0 < level < 1:
-            raise ValueError(f"level must be between 0 and 1; got {level}.")
-        if self.on == "all":
+    def _spread(self, estimate, refits, level, mirrored=False):
+        if self.part is None:
             return bootstrap.percentiles(refits, level)
-        return bootstrap.around(estimate, refits, level)
+        return bootstrap.around(estimate, refits, level, mirrored=mirrored)
 
     @functools.cached_property
     def verdict(self) -> tuple[str, ...]:
@@ -264,3 +274,19 @@ class Fit(Parameters):
                 line += " (95 %: {:.4g} to {:.4g})".format(*ends[name])
             lines.append(line)
         return "\n".join(lines)
+
+
+def _check(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1; got {level}.")
+
+
+def _curves(refits: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Returns what each refit says at each x, `(resamples, *x.shape)`."""
+    k, alpha, e_ir = refits.T.reshape(3, -1, *[1] * x.ndim)
+    return k * x**alpha + e_ir
+
+
+def _with(value, low, high):
+    """Returns an interval that the value is inside of."""
+    return np.minimum(low, value), np.maximum(high, value)

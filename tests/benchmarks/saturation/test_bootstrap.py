@@ -56,7 +56,7 @@ def test_intervals_do_not_depend_on_how_much_is_held_at_once(monkeypatch):
     for refit in (
         lambda: bootstrap.refit_points(x, y, np.arange(200), 30, 0),
         lambda: bootstrap.refit_hulls(
-            x, y, np.arange(200), "full", None, 30, 0
+            x, y, np.arange(200), "full", None, 30, 0, bounded=True
         ),
     ):
         monkeypatch.setattr(bootstrap, "_CHUNK", 4_000_000)
@@ -133,6 +133,38 @@ def test_intervals_that_cannot_be_had_are_refused():
         SaturationLaw().fit(x, y, groups=["a"] * 200).confidence_interval()
     with pytest.raises(ValueError, match="level must be between 0 and 1"):
         SaturationLaw(resamples=9).fit(x, y).confidence_interval(95)
+
+
+@pytest.mark.parametrize("densify", [None, 40])
+def test_refits_of_a_hull_are_bounded_as_its_fit_is(densify):
+    rng = np.random.default_rng(0)
+    x, y = draw((0.33, 8.6, 0.06), 300, rng)
+    fit = SaturationLaw(resamples=100).fit(x, y, densify=densify)
+    e_ir, released = fit.refits[:, 2], fit.released_refits[:, 2]
+    assert (e_ir <= released + 1e-9).all() and (e_ir < released - 1e-5).any()
+    assert (e_ir >= fit.e_ir).mean() > 0.5
+    if densify is None:
+        assert np.isin(e_ir, y).any()
+    free = SaturationLaw(bounded=False, resamples=100)
+    free = free.fit(x, y, densify=densify)
+    np.testing.assert_array_equal(free.refits, free.released_refits)
+    np.testing.assert_array_equal(free.refits, fit.released_refits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ["pets", "cars", "caltech"])
+def test_intervals_hold_what_is_reported_of_other_models(shared, row):
+    # The lowest error binds in about half of these tables, whose e_IR scatters
+    # as the lowest of many errors does.
+    parameters = truth(shared, "convex_hull_fit", row)
+    rng = np.random.default_rng(0)
+    law = SaturationLaw(resamples=200)
+    fits = [law.fit(*draw(parameters, 300, rng)) for _ in range(400)]
+    at_bound = np.mean([fit.e_ir == fit.e_ir_max for fit in fits])
+    assert 0.3 < at_bound < 0.8
+    aim = np.median([fit.e_ir for fit in fits])
+    ends = [fit.confidence_interval()["e_ir"] for fit in fits[:200]]
+    assert np.mean([low <= aim <= high for low, high in ends]) >= 0.88
 
 
 @pytest.mark.slow

@@ -87,6 +87,56 @@ def test_an_irreducible_error_that_few_groups_cannot_tell_from_zero():
     assert reason.startswith("e_IR cannot be told from 0: its interval is 0")
 
 
+def one_sided(e_ir, seed, alpha=3.0, models=200):
+    """Models worse than a law by 0.03 on average, never better."""
+    rng = np.random.default_rng(seed)
+    x = 0.95 - 0.6 * rng.beta(2, 2, models)
+    law = (0.9 - e_ir) * x**alpha + e_ir
+    return x, np.clip(law + rng.exponential(0.03, models), 0, 1)
+
+
+@pytest.mark.parametrize("on", ["hull", "rising"])
+@pytest.mark.parametrize("densify", [None, 50])
+def test_hulls_without_an_irreducible_error(on, densify):
+    law = SaturationLaw(resamples=0)
+
+    def found(e_ir):
+        fits = [
+            law.fit(*one_sided(e_ir, seed), on, densify=densify)
+            for seed in range(20)
+        ]
+        return sum(fit.identified for fit in fits)
+
+    # 5 % of 20 are 1. The F test alone finds e_IR in 12 to 17 of them.
+    assert found(0.0) <= 3
+    assert found(0.1) >= 17
+
+
+def test_the_reason_says_how_often_chance_gives_such_hulls():
+    (reason,) = verdict(*one_sided(0.0, 2, alpha=1.5), on="hull")
+    assert reason.startswith(
+        "e_IR cannot be told from 0: without it hulls like this come up by "
+        "chance (p = 0."
+    )
+
+
+def test_hulls_of_checkpoints_without_an_irreducible_error():
+    # Ten trainings of thirty checkpoints, each training off by its own.
+    def found(e_ir, seed):
+        rng = np.random.default_rng(seed)
+        x = np.concatenate(
+            [np.linspace(0.95, end, 30) for end in rng.uniform(0.3, 0.7, 10)]
+        )
+        off = np.repeat(rng.exponential(0.03, 10), 30)
+        y = (0.9 - e_ir) * x**3 + e_ir + off + rng.exponential(0.01, 300)
+        law = SaturationLaw(resamples=0)
+        fit = law.fit(x, y.clip(0, 1), groups=np.arange(300) // 30)
+        return fit.identified
+
+    assert sum(found(0.0, seed) for seed in range(20)) <= 3
+    assert sum(found(0.2, seed) for seed in range(20)) >= 10
+
+
 def test_models_beyond_the_end_of_a_bounded_law():
     x, y = law_data(0.8, 6, 0.1, noise=0.001)
     y[x < 0.4] -= 0.05
