@@ -107,7 +107,7 @@ def test_hulls_without_an_irreducible_error(on, densify):
         ]
         return sum(fit.identified for fit in fits)
 
-    # 5 % of 20 are 1. The F test alone finds e_IR in 12 to 17 of them.
+    # 5 % of 20 are 1. The F test alone finds e_IR in 12 to 16 of them.
     assert found(0.0) <= 3
     assert found(0.1) >= 17
 
