@@ -14,6 +14,8 @@ On = Literal["hull", "rising", "all"]
 # The part of the hull that is fitted.
 PARTS: dict[str, Part] = {"hull": "full", "rising": "rising"}
 NAMES = ("k", "alpha", "e_ir")
+# A share of refits at the bound of e_IR that matters as little as it should.
+_SELDOM = 0.2
 _DESCRIPTIONS = {
     "hull": "the full upper hull",
     "rising": "the rising part of the upper hull",
@@ -217,14 +219,24 @@ class Fit(Parameters):
         _check(level)
         x = np.asarray(upstream_error, float)
         laws = [(self, self.refits)]
-        if self.bounded and self.part is not None:
+        if self._at_bound:
             laws.append((self.released, self.released_refits))
         ends = [
-            self._spread(law.predict(x), _curves(refits, x), level, True)
+            self._spread(
+                law.predict(x), _curves(refits, x), level, self._at_bound
+            )
             for law, refits in laws
         ]
         low, high = zip(*ends, strict=True)
         return _with(self.predict(x), np.min(low, axis=0), np.max(high, axis=0))
+
+    @functools.cached_property
+    def _at_bound(self) -> bool:
+        """Whether the lowest error of a hull has a say in what e_IR is."""
+        if not self.bounded or self.part is None:
+            return False
+        held = self.released_refits[:, 2] > self.refits[:, 2] + 1e-9
+        return self.released.e_ir > self.e_ir or held.mean() > _SELDOM
 
     def _spread(self, estimate, refits, level, mirrored=False):
         if self.part is None:
