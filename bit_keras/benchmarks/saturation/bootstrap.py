@@ -1,4 +1,4 @@
-"""Refits of the law to resampled models, and the intervals they give.
+"""Refits of the law to resampled models, the intervals, and a test of hulls.
 
 A fit to all points is refitted to as many models drawn with replacement, or as
 many groups of models where those in a group are not independent. The 95 %
@@ -10,10 +10,17 @@ it was drawn from, and repeats of a vertex, most of a drawn set's, add nothing.
 Hence a hull is refitted to random halves of the models, without repeats: half
 of n drawn from n varies as n drawn from all there could be. Halves have less to
 choose the best from, so the refits are taken both as they are and moved so that
-their median is the fit, and the interval covers both. What it holds is the fit
-to the hull of another n models of the kind. It knows nothing of how far that
-hull is from the best possible one: too low by what was not tried, too high by
-the luck of the best. No resampling can tell these two apart.
+their median is the fit, and the interval covers both. Where e_IR is held by the
+lowest error, it varies as that does, by more than halves say: their lowest is
+as often as not the same, and never lower. There the interval covers the mirror
+image as well, and what refits give that let go of the bound.
+
+What it holds is the median fit to the hulls of as many other models. The fit to
+one such hull varies itself, and is inside less often. It knows nothing of how
+far these hulls are from the law that models scatter around: too low by the luck
+of the best, too high by what was not tried. No resampling tells the two apart.
+
+Whether a hull needs e_IR at all is asked of hulls that were drawn without it.
 """
 
 from collections.abc import Iterator
