@@ -128,10 +128,11 @@ def forbidden(path, name, at_import):
         if ours and not within(
             name,
             "bit_keras.benchmarks.results",
+            "bit_keras.benchmarks.summary",
             "bit_keras.benchmarks.drawing.plot",
             "bit_keras.benchmarks.saturation",
         ):
-            return "saturation imports only benchmarks.results and drawing.plot"
+            return "saturation imports only results, summary and drawing.plot"
     return None
 
 

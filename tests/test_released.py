@@ -291,5 +291,5 @@ def test_resolve_explains_both_ways(tmp_path):
         released.resolve("bit_r50x1.i12k", tmp_path)
     text = str(error.value)
     assert "existing file" in text and "released" in text
-    assert 'Did you mean "bit_r50x1.i1k"?' in text
+    assert 'Did you mean "bit_r50x1.i21k"?' in text
     assert "\n" not in text

@@ -335,7 +335,6 @@ def test_unfinished_run_cannot_be_an_init(tmp_path, capfd):
         (("--train-split=train[:10]",), "10 examples, less than one batch"),
         (("--dataset=no_such_folder/",), "no_such_folder"),
         (("--train-split=train[:0]",), "empty"),
-        (("--set=run.micro_batch=5",), "micro_batch 5; got 32"),
         (("--strategy=tpu",), "TPU"),
     ],
 )

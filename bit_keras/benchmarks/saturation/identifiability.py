@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from bit_keras.benchmarks.saturation import bootstrap
+from bit_keras.benchmarks.saturation.hull import upper_hull
 from bit_keras.benchmarks.saturation.projection import ALPHA_BOUNDS, solve
 
 if TYPE_CHECKING:
@@ -137,7 +138,11 @@ def _by_chance(fit: "Fit") -> list[str]:
     are concave, a curve where there is none. It calls half of such hulls, or
     more, proof of e_IR.
     """
-    if fit.vertices is None or fit.vertices == fit.n:
+    if fit.part is None:
+        return []
+    whole = upper_hull(1 - fit.upstream_error, 1 - fit.downstream_error)
+    if len(whole.indices) == fit.n:
+        # No model is behind it: they do not scatter.
         return []
     without = solve(fit.fitted_upstream, fit.fitted_downstream, e_ir_max=0.0)
     losses, best, vertices = bootstrap.losses_by_chance(
