@@ -7,6 +7,8 @@ SciPy and Pillow alone.  What differs, on purpose:
   shipped here.  Its numbers are close to the published ones, not equal.
 - ImageNet-C's files were saved as JPEG of quality 85 after corruption; here, as
   in the authors' package imagenet_c and in CIFAR-10-C, they are not.
+- Images of ImageNet come to 224 pixels by TensorFlow's bilinear resizing, not
+  by Pillow's, which smooths what it shrinks.
 - Random numbers come from a generator that is seeded for each image.
 """
 

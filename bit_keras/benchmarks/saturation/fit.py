@@ -202,8 +202,8 @@ class Fit(Parameters):
             name: _with(value, *self._spread(value, self.refits[:, i], level))
             for i, (name, value) in enumerate(self.params.items())
         }
-        # The law at upstream error 0.
-        ends["e_ir"] = self.predict_interval(0.0, level)
+        # The law at upstream error 0; no error is above 1.
+        ends["e_ir"] = np.minimum(self.predict_interval(0.0, level), 1)
         ends = {name: (float(a), float(b)) for name, (a, b) in ends.items()}
         lowest, highest = ends["e_ir"]
         return ends | {"saturation_value": (1 - highest, 1 - lowest)}

@@ -206,3 +206,13 @@ def test_intervals_on_the_hull_hold_what_other_models_would_give(shared, row):
             ]
         )
     assert (np.mean(inside, axis=0) >= 0.9).all(), np.mean(inside, axis=0)
+
+
+def test_no_interval_of_e_ir_ends_above_one():
+    # Five of these twelve hulls, moved or mirrored, would.
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(0.85, 1, 25)
+        y = np.clip(0.05 * x**3 + 0.92 + rng.normal(0, 0.03, 25), 0, 1)
+        ends = SaturationLaw(resamples=100).fit(x, y).confidence_interval()
+        assert ends["e_ir"][1] <= 1 and ends["saturation_value"][0] >= 0
