@@ -84,9 +84,7 @@ def refit_hulls(
     densify: int | None,
     resamples: int,
     seed: int,
-    *,
-    bounded: bool,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Fits the law to the hulls of random halves of the models.
 
     Args:
@@ -98,29 +96,30 @@ def refit_hulls(
             its own; None: vertices.
         resamples: Number of refits.
         seed: Of the draw.
-        bounded: Whether e_IR is at most the lowest error fitted of each hull.
 
     Returns:
-        k, alpha and e_IR, `(resamples, 3)`.
+        k, alpha and e_IR, `(resamples, 3)`: with e_IR at most the lowest error
+        fitted of each hull, and with e_IR up to 1.
 
     Example:
 
     >>> x = np.linspace(0.4, 1, 50)
-    >>> refits = refit_hulls(
-    ...     x, 0.8 * x**3 + 0.1, np.arange(50), "full", None, 20, seed=0,
-    ...     bounded=True)
-    >>> bool(np.ptp(refits, axis=0).max() < 1e-6)
-    True
+    >>> refits, released = refit_hulls(
+    ...     x, 0.8 * x**3 + 0.1, np.arange(50), "full", None, 20, seed=0)
+    >>> bool(np.ptp(refits, axis=0).max() < 1e-6), released.shape
+    (True, (20, 3))
     """
     rng = np.random.default_rng(seed)
     count = groups.max() + 1
-    found = []
+    found: tuple[list, list] = [], []
     for size in _chunks(resamples, len(x)):
         chosen = _halves(rng, size, count)
         rows, indices = upper_hulls(1 - x, 1 - y, chosen[:, groups], part)
-        fit, _ = _fit_hulls(rows, x[indices], y[indices], densify, bounded)
-        found.append(np.stack([fit.k, fit.alpha, fit.e_ir], axis=1))
-    return np.concatenate(found)
+        points, lowest = _fitted(rows, x[indices], y[indices], densify)
+        for fits, e_ir_max in zip(found, (lowest, 1.0), strict=True):
+            fit = solve(*points, e_ir_max=e_ir_max)
+            fits.append(np.stack([fit.k, fit.alpha, fit.e_ir], axis=1))
+    return np.concatenate(found[0]), np.concatenate(found[1])
 
 
 def losses_by_chance(
@@ -152,7 +151,7 @@ def losses_by_chance(
         densify: Points along each hull; None: vertices.
         resamples: Number of hulls.
         seed: Of the draw.
-        bounded: As in `refit_hulls`.
+        bounded: Whether e_IR is at most the lowest error fitted of each hull.
 
     Returns:
         The losses without e_IR and with it, and the number of vertices,
@@ -179,13 +178,13 @@ def losses_by_chance(
         for distances in redrawn
     ]
     vertices = np.array([len(hull.x) for hull in hulls])
-    best, points = _fit_hulls(
+    points, lowest = _fitted(
         np.repeat(np.arange(resamples), vertices),
         1 - np.concatenate([hull.x for hull in hulls]),
         1 - np.concatenate([hull.y for hull in hulls]),
         densify,
-        bounded,
     )
+    best = solve(*points, e_ir_max=lowest if bounded else 1.0)
     return solve(*points, e_ir_max=0.0).loss, best.loss, vertices
 
 
@@ -273,19 +272,17 @@ def _redrawn(rng, times, behind, drawn, x, groups):
         yield made
 
 
-def _fit_hulls(rows, x, y, densify, bounded):
-    """Fits the hulls of which these are the vertices; returns the points too.
+def _fitted(rows, x, y, densify):
+    """Returns what is fitted of hulls of these vertices, and its lowest errors.
 
-    Those are upstream errors, downstream errors and weights, as of `solve`.
+    It is upstream errors, downstream errors and weights, as of `solve`.
     """
     if densify is None:
         points = _side_by_side(rows, x, y)
     else:
         points = _along(rows, x, y, np.linspace(x.max(), x.min(), densify))
     _, heights, weights = points
-    fitted = np.where(weights > 0, heights, 1)
-    lowest = fitted.min(axis=1) if bounded else 1.0
-    return solve(*points, e_ir_max=lowest), points
+    return points, np.where(weights > 0, heights, 1).min(axis=1)
 
 
 def _side_by_side(rows, x, y):

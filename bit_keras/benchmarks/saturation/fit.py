@@ -144,7 +144,7 @@ class Fit(Parameters):
             covariance[np.ix_(free, free)] = inside
         return covariance
 
-    @functools.cached_property
+    @property
     def refits(self) -> np.ndarray:
         """k, alpha and e_IR of each refit, `(resamples, 3)`; see `bootstrap`.
 
@@ -153,19 +153,19 @@ class Fit(Parameters):
         Raises:
             ValueError: If the law has no resamples, or there is one group.
         """
-        return self._refitted(bounded=self.bounded)
+        return self._all_refits[0 if self.bounded else 1]
 
-    @functools.cached_property
+    @property
     def released_refits(self) -> np.ndarray:
         """The same with e_IR up to 1.
 
         Raises:
             ValueError: As `refits`.
         """
-        return self._refitted(bounded=False) if self.bounded else self.refits
+        return self._all_refits[1]
 
-    def _refitted(self, *, bounded: bool) -> np.ndarray:
-        how = {"resamples": self.resamples, "seed": self.seed}
+    @functools.cached_property
+    def _all_refits(self) -> tuple[np.ndarray, np.ndarray]:
         if not self.resamples:
             raise ValueError(
                 "resamples must be positive for intervals; got 0. Fit with "
@@ -177,11 +177,10 @@ class Fit(Parameters):
                 f"{self.n} models."
             )
         data = self.upstream_error, self.downstream_error, self.groups
+        how = {"resamples": self.resamples, "seed": self.seed}
         if self.part is None:
-            return bootstrap.refit_points(*data, **how)
-        return bootstrap.refit_hulls(
-            *data, self.part, self.densify, bounded=bounded, **how
-        )
+            return (bootstrap.refit_points(*data, **how),) * 2
+        return bootstrap.refit_hulls(*data, self.part, self.densify, **how)
 
     def confidence_interval(
         self, level: float = 0.95

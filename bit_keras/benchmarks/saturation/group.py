@@ -105,7 +105,7 @@ def analyse_group(
         skipped.append(("prediction", str(error)))
     if held_out and held_out.split.fitted.sum() > _STUDY_FROM:
         sample_size = by_sample_size(
-            x, y, seed=options.seed, share=options.held_out, groups=runs
+            x, y, seed=options.seed, share=options.held_out
         ).assign(share=options.held_out, cut_off=held_out.split.threshold)
     elif held_out:
         skipped.append(

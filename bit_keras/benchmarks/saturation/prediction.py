@@ -167,7 +167,15 @@ def predict_held_out(
         if kind != "all":
             goals["hull"] = targets(x, y, parts, kind, densify)
         scores += [
-            score(fit, method, kind, points, name, goal)
+            score(
+                fit,
+                method,
+                kind,
+                points,
+                name,
+                goal,
+                identified=fit.identified if method == "law" else None,
+            )
             for name, goal in goals.items()
             for method, fit in fits.items()
         ]
@@ -238,6 +246,8 @@ def score(
     points: tuple[np.ndarray, np.ndarray],
     scored_on: str,
     goal: tuple[np.ndarray, np.ndarray],
+    *,
+    identified: bool | None = None,
 ) -> Score:
     """Scores a fit; what could not be fitted scores NaN.
 
@@ -248,6 +258,7 @@ def score(
         points: Accuracies that were fitted.
         scored_on: Name of the targets.
         goal: Accuracies of the targets; may be empty.
+        identified: Whether the law was; None: no law, or not asked.
     """
     x, y = goal
     fit_mse = mse = nrmse = np.nan
@@ -264,7 +275,7 @@ def score(
         scored_on=scored_on,
         fitted=len(points[0]),
         scored=len(x),
-        identified=fit.identified if isinstance(fit, law.Fit) else None,
+        identified=identified,
         fit_mse=float(fit_mse),
         mse=float(mse),
         nrmse=float(nrmse),

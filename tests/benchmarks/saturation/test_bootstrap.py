@@ -19,6 +19,11 @@ ROWS = ("pets",) + tuple(
     )
 )
 
+# Rows where the lowest error is the bound of e_IR in about half of the tables.
+AT_BOUND = ("pets",) + tuple(
+    pytest.param(row, marks=pytest.mark.soak) for row in ("cars", "caltech")
+)
+
 
 def scattered(n=200, seed=0):
     rng = np.random.default_rng(seed)
@@ -56,7 +61,7 @@ def test_intervals_do_not_depend_on_how_much_is_held_at_once(monkeypatch):
     for refit in (
         lambda: bootstrap.refit_points(x, y, np.arange(200), 30, 0),
         lambda: bootstrap.refit_hulls(
-            x, y, np.arange(200), "full", None, 30, 0, bounded=True
+            x, y, np.arange(200), "full", None, 30, 0
         ),
     ):
         monkeypatch.setattr(bootstrap, "_CHUNK", 4_000_000)
@@ -152,7 +157,7 @@ def test_refits_of_a_hull_are_bounded_as_its_fit_is(densify):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["pets", "cars", "caltech"])
+@pytest.mark.parametrize("row", AT_BOUND)
 def test_intervals_hold_what_is_reported_of_other_models(shared, row):
     # The lowest error binds in about half of these tables, whose e_IR scatters
     # as the lowest of many errors does.
