@@ -97,10 +97,17 @@ class Source:
     def _stream_by_index(self, seed: int, start: int) -> tf.data.Dataset:
         @tf.autograph.experimental.do_not_convert
         def example(position: tf.Tensor) -> dict[str, tf.Tensor]:
-            index = tf.random.experimental.index_shuffle(
-                position % self.num_examples,
-                seed=tf.stack([seed, position // self.num_examples]),
+            # Not tf.random.experimental.index_shuffle: of seed and epoch it
+            # takes the last bits (eight, up to 65,536 examples), so that orders
+            # come again, and its four rounds leave successive epochs alike.
+            seeds = tf.stack([seed, position // self.num_examples])
+            index = tf.raw_ops.RandomIndexShuffle(
+                index=position % self.num_examples,
+                seed=tf.random.stateless_uniform(
+                    (3,), seeds, minval=None, maxval=None, dtype=tf.int32
+                ),
                 max_index=self.num_examples - 1,
+                rounds=8,
             )
             return self.fetch(index)
 

@@ -1,5 +1,6 @@
 """What every source must do, whatever it reads from."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -87,6 +88,31 @@ def test_stream_shuffles_each_epoch_anew(kind, source_of):
     assert first != second
     assert first != _ids(source.read(), n)
     assert first != _ids(source.stream(1, 0, n), n)
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(256, 0), (0, 256)])
+def test_orders_do_not_come_again(seed, epoch):
+    source = open_source("digits", "test[:40]")
+    n = source.num_examples
+    again = _ids(source.stream(seed, epoch * n, 1), n)
+    assert again != _ids(source.stream(0, 0, 1), n)
+
+
+def test_orders_of_successive_epochs_are_independent():
+    n = 20_000
+    labels = tf.range(n, dtype=tf.int64)
+    source = dataclasses.replace(
+        open_source("digits", "test"),
+        num_examples=n,
+        fetch=lambda index: {"label": labels[index]},
+    )
+    epochs = [
+        batch["label"].numpy()
+        for batch in source.stream(0, 0, 1).batch(n).take(3)
+    ]
+    for one, other in zip(epochs, epochs[1:], strict=False):
+        # By chance alone it has the deviation 1 / sqrt(n).
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5 / np.sqrt(n)
 
 
 @pytest.mark.parametrize("kind", ["tfds", "digits"])
