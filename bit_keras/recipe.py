@@ -56,7 +56,8 @@ class Data:
     dataset: str | None = None
     data_dir: str | None = None
     train_split: str = "train"
-    # "auto": the source's test split, or else validation; "none": none.
+    # "auto": the source's test split, or else (and where that has no labels, as
+    # ImageNet's) validation; "none": none.
     eval_split: str = "auto"
     # Feature (or CSV column, or factor of "shapes") that is the label.
     label: str = "label"

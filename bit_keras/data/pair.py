@@ -38,14 +38,30 @@ def open_sources(recipe: Recipe) -> tuple[Source, Source | None]:
         train = subset.few_shot(
             train, data.examples_per_class, data.subset_seed
         )
-    split = data.eval_split
-    if split == "auto":
+    if data.eval_split == "auto":
         known = sources.split_names(data.dataset, data.data_dir)
         usual = ("test", "validation", "val")
-        split = next((name for name in usual if name in known), "none")
-    evaluation = None if split == "none" else opened(split)
+        found = (opened(name) for name in usual if name in known)
+        evaluation = next((s for s in found if _is_labelled(s)), None)
+    elif data.eval_split == "none":
+        evaluation = None
+    else:
+        evaluation = opened(data.eval_split)
+        if not _is_labelled(evaluation):
+            raise ValueError(
+                f"{evaluation.name} ({evaluation.split}) has no labels, so "
+                "that nothing can be measured on it. Use another --eval-split."
+            )
     _check_sources(recipe, train, evaluation)
     return train, evaluation
+
+
+def _is_labelled(source: Source) -> bool:
+    """Whether the first example has a label; TFDS writes -1 for none."""
+    if source.multi_label:
+        return True
+    first = next(iter(source.read().take(1)))
+    return int(first["label"]) >= 0
 
 
 # Folders that no other dataset has; objectnet.dev's terms.

@@ -3,9 +3,12 @@
 import dataclasses
 
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from bit_keras.data import pair, sources
 from bit_keras.data.pair import open_sources
+from bit_keras.data.sources import Source
 from bit_keras.recipe import Data, Recipe, Run
 
 
@@ -38,3 +41,33 @@ def test_there_must_be_something_to_learn(tmp_path):
     large = dataclasses.replace(recipe, run=Run(batch_size=3))
     with pytest.raises(ValueError, match="less than one batch of 3"):
         open_sources(large)
+
+
+def unlabelled(source: Source) -> Source:
+    """The source as TFDS has those whose labels were never published."""
+
+    def read() -> tf.data.Dataset:
+        none = tf.constant(-1, tf.int64)
+        return source.read().map(lambda example: {**example, "label": none})
+
+    return dataclasses.replace(source, read=read)
+
+
+@pytest.mark.parametrize("without", [("test",), ("test", "val")])
+def test_splits_without_labels_measure_nothing(tmp_path, monkeypatch, without):
+    recipe = make_folder(tmp_path, ["chair", "desk"])
+    (tmp_path / "val").symlink_to(tmp_path / "test")
+    real = sources.open_source
+
+    def opened(dataset, split, **options):
+        source = real(dataset, split, **options)
+        return unlabelled(source) if split in without else source
+
+    monkeypatch.setattr(pair.sources, "open_source", opened)
+    _, evaluation = open_sources(recipe)
+    assert getattr(evaluation, "split", None) == (
+        "val" if "val" not in without else None
+    )
+    asked = dataclasses.replace(recipe.data, eval_split="test")
+    with pytest.raises(ValueError, match=r"\(test\) has no labels"):
+        open_sources(dataclasses.replace(recipe, data=asked))
