@@ -8,7 +8,12 @@ from typing import Any
 
 import keras
 
-from bit_keras.models.tokens import NORM_EPSILON, check_patches, mlp
+from bit_keras.models.tokens import (
+    KERNEL,
+    NORM_EPSILON,
+    check_patches,
+    mlp,
+)
 
 
 @keras.saving.register_keras_serializable("bit_keras")
@@ -67,7 +72,13 @@ class Mixer(keras.Model):
         tokens = (image_size // patch) ** 2
         inputs = keras.Input((image_size, image_size, 3), name="images")
         x = keras.layers.Conv2D(
-            width, patch, patch, "valid", name="embedding", dtype=dtype
+            width,
+            patch,
+            patch,
+            "valid",
+            kernel_initializer=KERNEL,
+            name="embedding",
+            dtype=dtype,
         )(inputs)
         ends = {"embedding": x}
         x = keras.layers.Reshape((tokens, width), name="tokens", dtype=dtype)(x)
@@ -146,10 +157,20 @@ class MixerBlock(keras.layers.Layer):
         dtype = self.dtype_policy
         norm = keras.layers.LayerNormalization
         self.before = norm(epsilon=NORM_EPSILON, name="norm_0", dtype=dtype)
-        self.over_tokens = mlp(self.tokens_width, tokens, "token_mixing", dtype)
+        self.over_tokens = mlp(
+            self.tokens_width,
+            tokens,
+            "token_mixing",
+            dtype,
+            kernel_initializer=KERNEL,
+        )
         self.between = norm(epsilon=NORM_EPSILON, name="norm_1", dtype=dtype)
         self.over_channels = mlp(
-            self.channels_width, width, "channel_mixing", dtype
+            self.channels_width,
+            width,
+            "channel_mixing",
+            dtype,
+            kernel_initializer=KERNEL,
         )
         self.before.build(shape)
         self.over_tokens.build((batch, width, tokens))

@@ -18,7 +18,14 @@ def gelu(x: Any) -> Any:
     return keras.ops.gelu(x, approximate=True)
 
 
-def mlp(inner: int, outer: int, name: str, dtype: Any) -> keras.Sequential:
+# Of Flax, for whatever the official code does not say: the patch embeddings,
+# and all of MLP-Mixer's dense layers.  (Keras' own is Xavier's.)
+KERNEL = "lecun_normal"
+
+
+def mlp(
+    inner: int, outer: int, name: str, dtype: Any, **initializers: Any
+) -> keras.Sequential:
     """Returns two dense layers with a GELU between them, on the last axis.
 
     Args:
@@ -26,19 +33,19 @@ def mlp(inner: int, outer: int, name: str, dtype: Any) -> keras.Sequential:
         outer: Channels that come out.
         name: Of the model.
         dtype: Dtype policy.
+        **initializers: Of both layers, as `keras.layers.Dense` takes them.
     """
-    # As the official MlpBlock: Xavier kernels, biases of about 1e-6.
-    bias = keras.initializers.RandomNormal(stddev=1e-6)
-    dense = keras.layers.Dense
-    return keras.Sequential(
-        [
-            dense(
-                inner, gelu, bias_initializer=bias, name="dense_0", dtype=dtype
-            ),
-            dense(outer, bias_initializer=bias, name="dense_1", dtype=dtype),
-        ],
-        name=name,
-    )
+
+    def dense(units: int, number: int, activation: Any = None) -> Any:
+        return keras.layers.Dense(
+            units,
+            activation,
+            name=f"dense_{number}",
+            dtype=dtype,
+            **initializers,
+        )
+
+    return keras.Sequential([dense(inner, 0, gelu), dense(outer, 1)], name=name)
 
 
 def check_patches(image_size: int, patch: int) -> None:

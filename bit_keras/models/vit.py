@@ -10,7 +10,12 @@ from typing import Any, Literal
 
 import keras
 
-from bit_keras.models.tokens import NORM_EPSILON, check_patches, mlp
+from bit_keras.models.tokens import (
+    KERNEL,
+    NORM_EPSILON,
+    check_patches,
+    mlp,
+)
 
 
 @keras.saving.register_keras_serializable("bit_keras")
@@ -78,7 +83,13 @@ class ViT(keras.Model):
         dtype = dtype or keras.config.dtype_policy().name
         inputs = keras.Input((None, None, 3), name="images")
         x = keras.layers.Conv2D(
-            width, patch, patch, "valid", name="embedding", dtype=dtype
+            width,
+            patch,
+            patch,
+            "valid",
+            kernel_initializer=KERNEL,
+            name="embedding",
+            dtype=dtype,
         )(inputs)
         ends = {"embedding": x}
         x = Positions(
@@ -236,7 +247,15 @@ class EncoderBlock(keras.layers.Layer):
             dtype=dtype,
         )
         self.between = norm(epsilon=NORM_EPSILON, name="norm_1", dtype=dtype)
-        self.mlp = mlp(self.mlp_width, width, "mlp", dtype)
+        self.mlp = mlp(
+            self.mlp_width,
+            width,
+            "mlp",
+            dtype,
+            # As the official MlpBlock.
+            kernel_initializer="glorot_uniform",
+            bias_initializer=keras.initializers.RandomNormal(stddev=1e-6),
+        )
         self.before.build(shape)
         self.attention.build(shape, shape)
         self.between.build(shape)

@@ -123,6 +123,34 @@ def test_gelu_is_the_tanh_form():
     assert float(gelu(np.float32(-1))) == pytest.approx(-0.158808, abs=1e-6)
 
 
+def test_kernels_start_as_in_the_official_code():
+    # LeCun's 1 / sqrt(inputs) is Flax's default, for the embedding of patches
+    # and all of a Mixer; Xavier's sqrt(2 / (inputs + outputs)) is asked for in
+    # the blocks of a ViT.  In vit_s32, heads together are as wide as a token.
+    square, mlp = (2 / (384 + 384)) ** 0.5, (2 / (384 + 1536)) ** 0.5
+    expected = {
+        "vit_s32": {
+            "embedding": 3072**-0.5,
+            "encoderblock_0/attention/query": square,
+            "encoderblock_0/attention/attention_output": square,
+            "encoderblock_0/mlp/dense_0": mlp,
+            "encoderblock_0/mlp/dense_1": mlp,
+        },
+        "mixer_s32": {
+            "embedding": 3072**-0.5,
+            "MixerBlock_0/token_mixing/dense_0": 49**-0.5,
+            "MixerBlock_0/token_mixing/dense_1": 256**-0.5,
+            "MixerBlock_0/channel_mixing/dense_0": 512**-0.5,
+            "MixerBlock_0/channel_mixing/dense_1": 2048**-0.5,
+        },
+    }
+    for name, deviations in expected.items():
+        weights = {v.path: v for v in models.create(name, 0).variables}
+        for layer, deviation in deviations.items():
+            kernel = keras.ops.convert_to_numpy(weights[f"{layer}/kernel"])
+            assert kernel.std() == pytest.approx(deviation, rel=0.03), layer
+
+
 @pytest.mark.parametrize("name", ["vit_tiny", "mixer_tiny"])
 def test_small_ones_learn_and_survive_a_file(name, tmp_path):
     model = models.create(name, num_classes=3)
