@@ -20,11 +20,13 @@ Ti/16 is the same but for its weight decay (78.22 %, at 384 pixels):
 The larger ones had RandAugment and more, which there is not here.  The first
 paper (arXiv 2010.11929, table 3) trained on ImageNet-21k for 90 epochs, also
 with dropout 0.1, which there is not:
-    --model vit_b16 --steps 311948 --set optimizer.weight_decay=0.03 \
-        --set schedule.shape=linear
+    --model vit_b16 --steps 311948 --set schedule.warmup_steps=10000 \
+        --set schedule.shape=linear --set optimizer.weight_decay=0.03 \
+        --set optimizer.clip_norm=none
 and on JFT-300M, which is not public, without dropout for 7 epochs:
-    --model vit_b16 --dataset NAME --set schedule.learning_rate=0.0008 \
-        --set schedule.shape=linear
+    --model vit_b16 --dataset NAME --steps 512695 \
+        --set schedule.warmup_steps=10000 --set schedule.shape=linear \
+        --set schedule.learning_rate=0.0008 --set optimizer.clip_norm=none
 """
 
 import dataclasses

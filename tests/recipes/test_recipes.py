@@ -5,7 +5,7 @@ import pkgutil
 
 import pytest
 
-from bit_keras import recipes
+from bit_keras import recipes, train
 from bit_keras.recipe import Recipe, from_dict, override, scale_batch, to_dict
 from bit_keras.recipes import bit_l, bit_m, bit_s, mixer, transfer, vit
 from bit_keras.recipes.hyperrule import hyperrule
@@ -142,6 +142,27 @@ def test_adam_recipes_equal_big_vision(
     small = module.finish(module.recipe(), examples // 100, IMAGE_SIZE)
     share = small.schedule.warmup_steps / small.schedule.steps
     assert share == pytest.approx(10_000 / steps, rel=0.01)
+
+
+# arXiv 2010.11929, table 3, ViT-B: all with a warm-up of 10,000 steps; only on
+# ImageNet-1k are gradients clipped.
+FIRST_VIT = ((14_197_122, 90, 1e-3, 0.03), (300_000_000, 7, 8e-4, 0.1))
+
+
+def test_commands_for_the_first_vit_paper_are_those_of_its_table():
+    lines = vit.__doc__.replace("\\\n", "").splitlines()
+    commands = [line.split() for line in lines if "--model vit_b16" in line]
+    for command, expected in zip(commands, FIRST_VIT, strict=True):
+        examples, epochs, rate, decay = expected
+        args = train.parser().parse_args(["--recipe", "vit", *command])
+        finish, recipe = train.build_recipe(args)
+        done = finish(recipe, examples, IMAGE_SIZE)
+        assert done.schedule.steps == epochs * examples // 4096
+        assert done.schedule.warmup_steps == 10_000
+        assert done.schedule.shape == "linear"
+        assert done.schedule.learning_rate == rate
+        assert done.optimizer.weight_decay == decay
+        assert done.optimizer.clip_norm is None
 
 
 def test_what_was_recorded_of_bit_stays_as_it_was():
