@@ -190,6 +190,29 @@ class Steps:
             ]
         )
 
+    def share_statistics(self) -> None:
+        """Gives all devices the mean of what their batch norms have gathered.
+
+        Each device has moving statistics of its own part of the batches; files
+        have those of the first.
+        """
+        if self.strategy.num_replicas_in_sync > 1 and self._statistics:
+            self._take_means()
+
+    @property
+    def _statistics(self) -> list[tf.Variable]:
+        found = [v.value for v in self.model.non_trainable_variables]
+        return [v for v in found if v.dtype.is_floating]
+
+    @tf.function(autograph=False)
+    def _take_means(self) -> None:
+        copies = self.strategy.run(
+            lambda: [v.read_value() for v in self._statistics]
+        )
+        for variable, values in zip(self._statistics, copies, strict=True):
+            mean = self.strategy.reduce("MEAN", values, axis=None)
+            variable.assign(mean)
+
     def _total(self, per_replica: Any) -> tf.Tensor:
         return self.strategy.reduce("SUM", per_replica, axis=None)
 

@@ -210,6 +210,7 @@ class _Trainer:
             measure = self._measured_at(step)
             save = self._due(step, self.save_every)
             if measure or save or self.asked:
+                self.steps.share_statistics()
                 # The loss tells of the weights before a step; what is saved
                 # or measured now are those after it.
                 self._check_finite(0 if self.steps.finite_weights() else step)

@@ -9,9 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+from bit_keras import checkpoints, models
+from bit_keras.data.preprocess import eval_function
+from bit_keras.data.sources import open_source
+from bit_keras.recipe import Preprocess
 from bit_keras.workdir import saved_steps
 
 COMMAND = (
@@ -167,3 +172,28 @@ def test_two_devices_give_the_weights_of_one(tmp_path, args):
         for name in ("one", "mirrored")
     ]
     assert results[0]["eval_examples"] == results[1]["eval_examples"] == 64
+
+
+def test_batch_norm_on_two_devices_is_measured_as_it_is_saved(tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", MIRRORED, *COMMAND),
+            "--steps=12",
+            "--set=model.norm=batch",
+            "--strategy=mirrored",
+            f"--workdir={tmp_path}",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    model = models.create("bit_nano", 10, norm="batch")
+    checkpoints.load(model, tmp_path)
+    examples = list(open_source("digits", "test[:64]").read())
+    prepare = eval_function(Preprocess(crop=16))
+    logits = model(np.stack([prepare(e["image"]) for e in examples]))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    labels = np.array([int(example["label"]) for example in examples])
+    expected = float(loss(labels, logits))
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["loss"] == pytest.approx(expected, rel=1e-5)
