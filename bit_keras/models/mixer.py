@@ -12,6 +12,7 @@ from bit_keras.models.tokens import (
     KERNEL,
     NORM_EPSILON,
     check_patches,
+    embedding,
     mlp,
 )
 
@@ -71,15 +72,7 @@ class Mixer(keras.Model):
         dtype = dtype or keras.config.dtype_policy().name
         tokens = (image_size // patch) ** 2
         inputs = keras.Input((image_size, image_size, 3), name="images")
-        x = keras.layers.Conv2D(
-            width,
-            patch,
-            patch,
-            "valid",
-            kernel_initializer=KERNEL,
-            name="embedding",
-            dtype=dtype,
-        )(inputs)
+        x = embedding(width, patch, dtype)(inputs)
         ends = {"embedding": x}
         x = keras.layers.Reshape((tokens, width), name="tokens", dtype=dtype)(x)
         for number in range(depth):

@@ -23,6 +23,25 @@ def gelu(x: Any) -> Any:
 KERNEL = "lecun_normal"
 
 
+def embedding(width: int, patch: int, dtype: Any) -> keras.layers.Conv2D:
+    """Returns the layer from images to a token for each patch.
+
+    Args:
+        width: Channels of a token.
+        patch: Side of a patch in pixels.
+        dtype: Dtype policy.
+    """
+    return keras.layers.Conv2D(
+        width,
+        patch,
+        patch,
+        "valid",
+        kernel_initializer=KERNEL,
+        name="embedding",
+        dtype=dtype,
+    )
+
+
 def mlp(
     inner: int, outer: int, name: str, dtype: Any, **initializers: Any
 ) -> keras.Sequential:

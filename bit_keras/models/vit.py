@@ -11,9 +11,9 @@ from typing import Any, Literal
 import keras
 
 from bit_keras.models.tokens import (
-    KERNEL,
     NORM_EPSILON,
     check_patches,
+    embedding,
     mlp,
 )
 
@@ -82,15 +82,7 @@ class ViT(keras.Model):
             raise ValueError(f'pool must be "token" or "mean"; got "{pool}".')
         dtype = dtype or keras.config.dtype_policy().name
         inputs = keras.Input((None, None, 3), name="images")
-        x = keras.layers.Conv2D(
-            width,
-            patch,
-            patch,
-            "valid",
-            kernel_initializer=KERNEL,
-            name="embedding",
-            dtype=dtype,
-        )(inputs)
+        x = embedding(width, patch, dtype)(inputs)
         ends = {"embedding": x}
         x = Positions(
             image_size // patch, pool == "token", name="positions", dtype=dtype
