@@ -55,12 +55,12 @@ def predict(
         endpoint: Where the logits are; a SavedModel of others may have them
             elsewhere, such as "pre_logits" (what calling it returns).
         exclude: Ids of examples to leave out.
-        own_classes: Whether the images are of the head's classes: that none of
-            their names is the same, is warned of then.
+        own_classes: Whether labels are outputs of the head: that none of their
+            names is the same, is warned of then.
 
     Raises:
-        ValueError: If the model has no head, or one of other classes; and as
-            `extract` does.
+        ValueError: If the model has no head, or one of other classes, or of
+            the same in another order; and as `extract` does.
 
     Example:
 
@@ -89,6 +89,8 @@ def predict(
             f'{needs}; {backbone.name} has none (no endpoint "{endpoint}"). '
             f"{repair}"
         )
+    if own_classes:
+        _check_order(backbone, task_name, source.class_names)
     known = not own_classes or set(backbone.labels) & set(source.class_names)
     if backbone.labels and not known:
         ours, theirs = backbone.labels[:3], source.class_names[:3]
@@ -114,3 +116,19 @@ def predict(
             f"{needs}; that of {backbone.name} has {logits.shape[1]}. {repair}"
         )
     return Predictions(logits, found.labels, found.ids)
+
+
+def _check_order(
+    backbone: Backbone, task_name: str, names: tuple[str, ...]
+) -> None:
+    """Refuses a head whose outputs are the classes in another order."""
+    ours = backbone.labels
+    # So an export calls classes that nobody named.
+    numbered = tuple(str(i) for i in range(len(ours)))
+    if ours not in (names, numbered) and sorted(ours) == sorted(names):
+        number = next(i for i, name in enumerate(names) if ours[i] != name)
+        raise ValueError(
+            f"{task_name} has the classes that {backbone.name} was trained on "
+            f"in another order; class {number} is {names[number]} and "
+            f"{ours[number]}. Take the images from where the training did."
+        )

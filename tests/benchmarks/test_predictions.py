@@ -25,16 +25,17 @@ def network(tmp_path_factory):
     return model, str(path)
 
 
-def answer(backbone, tmp_path, num_classes=10):
+def answer(backbone, tmp_path, num_classes=10, own_classes=True, source=None):
     said = []
     found = predict(
         backbone,
         "digits",
-        open_source("digits", "test[:30]"),
+        source or open_source("digits", "test[:30]"),
         DIGITS,
         tmp_path,
         num_classes=num_classes,
         say=said.append,
+        own_classes=own_classes,
     )
     return found, " ".join(said)
 
@@ -60,6 +61,26 @@ def test_a_head_of_other_classes_is_told(network, tmp_path):
     assert "trained on other classes (cat, dog, owl, ...)" in said
     same = dataclasses.replace(backbone, labels=tuple("0123456789"))
     assert "other classes" not in answer(same, tmp_path)[1]
+
+
+def test_a_head_of_the_same_classes_in_another_order_is_refused(
+    network, tmp_path
+):
+    backbone = open_backbone(network[1])
+    turned = dataclasses.replace(backbone, labels=tuple("0132456789"))
+    with pytest.raises(
+        ValueError, match="in another order; class 2 is 2 and 3"
+    ):
+        answer(turned, tmp_path)
+    # Who joins classes by their names may have them in any order.
+    found, _ = answer(turned, tmp_path, own_classes=False)
+    assert found.logits.shape == (30, 10)
+    # Classes that nobody named are numbered in labels.txt.
+    numbered = dataclasses.replace(backbone, labels=tuple("0123456789"))
+    names = tuple("0132456789")
+    digits = open_source("digits", "test[:30]")
+    turned = dataclasses.replace(digits, class_names=names)
+    assert answer(numbered, tmp_path, source=turned)[0].ids == found.ids
 
 
 def test_the_short_side_keeps_the_aspect():

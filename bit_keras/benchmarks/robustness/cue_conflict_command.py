@@ -102,7 +102,8 @@ def _measure(job: "Job", args: argparse.Namespace) -> list["Row"]:
     textures = columns.read_column(source, args.texture_label, args.data_dir)
     side = job.backbone.resolution
     how = images.Preprocessing(resize=side, crop=side)
-    found = job.predict(task.name, source, how, len(names))
+    # Shapes are categories, which the head's classes are joined to by name.
+    found = job.predict(task.name, source, how, len(names), own_classes=False)
     counted = shape_bias(
         decide(found.logits, groups),
         [source.class_names[label] for label in found.labels],

@@ -187,7 +187,8 @@ def folder(job: Job, images: str, class_map: str) -> Answered:
             f"of {images}, {unknown[0]} first."
         )
     name = Path(images).resolve().name
-    found = job.predict(name, source, _how(job), NUM_CLASSES)
+    # The map joins the folders to the head's classes.
+    found = job.predict(name, source, _how(job), NUM_CLASSES, own_classes=False)
     classes = [ids[name] for name in source.class_names]
     answers = [classes[label] for label in found.labels]
     config = job.config(source, class_map=[sorted(one) for one in classes])

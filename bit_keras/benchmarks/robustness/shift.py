@@ -44,9 +44,22 @@ class Job:
     say: Callable[[str], None]
 
     def predict(
-        self, name: str, source: Source, how: ImageFunction, num_classes: int
+        self,
+        name: str,
+        source: Source,
+        how: ImageFunction,
+        num_classes: int,
+        own_classes: bool = True,
     ) -> Predictions:
-        """Runs the model on a split; raises ValueError for another head."""
+        """Runs the model on a split; raises ValueError for another head.
+
+        Args:
+            name: Of the task.
+            source: The split.
+            how: What is done to its images.
+            num_classes: Of the head.
+            own_classes: Whether labels are outputs of the head.
+        """
         return predict(
             self.backbone,
             name,
@@ -57,6 +70,7 @@ class Job:
             say=self.say,
             batch_size=self.batch_size,
             endpoint=self.endpoint,
+            own_classes=own_classes,
         )
 
     def fields(self, how: ImageFunction) -> dict[str, Any]:
