@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -136,6 +136,8 @@ class _Trainer:
         names = "".join(f"{n}\n" for n in self.train_source.class_names)
         write_atomic(self.workdir.path / "labels.txt", names)
         if init:
+            if self.recipe.model.head == "keep":
+                _check_classes(init, self.train_source.class_names)
             checkpoints.load(self.model, init, head=self.recipe.model.head)
             self.tell(f"Starting from the weights in {init}")
         elif self.team.is_chief:
@@ -347,6 +349,27 @@ class _Trainer:
         self.team.wait()
         self.tell(f"Finished in {duration(seconds)}: {self.workdir.path}")
         return result
+
+
+def _check_classes(init: Path, names: Sequence[str]) -> None:
+    """Refuses a head whose outputs stand for other classes, or in disorder."""
+    folder = init if init.is_dir() else init.parent
+    labels = folder / "labels.txt"
+    if not ((folder / "recipe.json").exists() and labels.exists()):
+        return
+    found = labels.read_text("utf-8").splitlines()
+    # That it has another number of outputs, its shape tells.
+    if len(found) != len(names) or found == list(names):
+        return
+    number = next(i for i, name in enumerate(names) if found[i] != name)
+    alike = sorted(found) == sorted(names)
+    raise ValueError(
+        f"model.head=keep: the head in {init} is of "
+        f"{'the same classes in another order' if alike else 'other classes'}:"
+        f" class {number} is {names[number]} here and {found[number]} there "
+        f"({labels}). Leave model.head out to start a new head; if they are "
+        "the same under other names, take names and order of that file."
+    )
 
 
 def build_model(recipe: Recipe, num_classes: int) -> keras.Model:

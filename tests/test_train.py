@@ -272,6 +272,29 @@ def test_init_takes_the_backbone_of_a_finished_run(tmp_path, capfd):
                 np.testing.assert_array_equal(a[key], b[key])
 
 
+def test_a_head_is_kept_for_the_same_classes_in_the_same_order(tmp_path, capfd):
+    up, keep = tmp_path / "up", "--set=model.head=keep"
+    assert run(up) == 0
+    same = (f"--init={up}", keep, "--set=schedule.learning_rate=0")
+    assert run(tmp_path / "same", *same) == 0
+    with (
+        np.load(up / "final.npz") as a,
+        np.load(tmp_path / "same" / "final.npz") as b,
+    ):
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+    capfd.readouterr()
+    for names, message in {
+        "0132456789": "in another order: class 2 is 2 here and 3 there",
+        "01a3456789": "of other classes: class 2 is 2 here and a there",
+    }.items():
+        (up / "labels.txt").write_text("".join(f"{n}\n" for n in names))
+        for init in (up, up / "final.npz"):
+            where = tmp_path / f"{names}-{init.name}"
+            assert run(where, f"--init={init}", keep) == 1
+            assert message in capfd.readouterr().err
+
+
 def test_a_signal_during_an_evaluation_loses_no_row(
     tmp_path, monkeypatch, capfd
 ):
