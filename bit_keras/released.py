@@ -16,7 +16,7 @@ import functools
 import os
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bit_keras.download import download
 from bit_keras.recipe import did_you_mean
@@ -49,11 +49,22 @@ _VTAB_TASKS = {
     "sun397": 397,
     "svhn": 10,
 }
+# Those of fewer than 96 x 96 pixels, which HyperRule trains at 128.
+_SMALL_IMAGES = (
+    "cifar100",
+    "dsprites-orientation",
+    "dsprites-xpos",
+    "eurosat",
+    "svhn",
+)
 
 
 class _File(NamedTuple):
     file: str
     num_classes: int
+    # Side in pixels that it was trained at.
+    resolution: int
+    activation: Literal["softmax", "sigmoid"] = "softmax"
 
 
 @functools.cache
@@ -61,24 +72,32 @@ def _table() -> dict[str, _File]:
     table = {}
     for network in _NETWORKS:
         model = f"bit_{network.lower()}"
-        table[f"{model}.i1k"] = _File(f"BiT-S-{network}.npz", 1000)
-        table[f"{model}.i21k"] = _File(f"BiT-M-{network}.npz", 21843)
+        # arXiv 1912.11370, section 3.3: upstream, and what was fine-tuned.
+        # (The code that was released has 480 for all networks.)
+        large = 480 if network == "R152x4" else 384
+        table[f"{model}.i1k"] = _File(f"BiT-S-{network}.npz", 1000, 224)
+        # Trained with sigmoids (google-research/big_transfer issue 26).
+        table[f"{model}.i21k"] = _File(
+            f"BiT-M-{network}.npz", 21843, 224, "sigmoid"
+        )
         table[f"{model}.i21k_ft_i1k"] = _File(
-            f"BiT-M-{network}-ILSVRC2012.npz", 1000
+            f"BiT-M-{network}-ILSVRC2012.npz", 1000, large
         )
         for task, num_classes in _VTAB_TASKS.items():
             for run in range(3) if network != "R152x2" else ():
                 tag = f"i21k_ft_vtab_{task.replace('-', '_')}_run{run}"
                 table[f"{model}.{tag}"] = _File(
-                    f"vtab/BiT-M-{network}-run{run}-{task}.npz", num_classes
+                    f"vtab/BiT-M-{network}-run{run}-{task}.npz",
+                    num_classes,
+                    128 if task in _SMALL_IMAGES else large,
                 )
     for size in (160, 224):
         table[f"bit_r50x1.distill_i1k_{size}"] = _File(
-            f"distill/R50x1_{size}.npz", 1000
+            f"distill/R50x1_{size}.npz", 1000, size
         )
     for size in (224, 384):
         table[f"bit_r152x2.teacher_i1k_{size}"] = _File(
-            f"distill/R152x2_T_{size}.npz", 1000
+            f"distill/R152x2_T_{size}.npz", 1000, size
         )
     return table
 
@@ -124,6 +143,24 @@ def num_classes(released: str) -> int:
     21843
     """
     return _entry(released).num_classes
+
+
+def resolution(released: str) -> int:
+    """Returns the side in pixels of the images the weights were trained on.
+
+    >>> resolution("bit_r50x1.distill_i1k_160")
+    160
+    """
+    return _entry(released).resolution
+
+
+def activation(released: str) -> Literal["softmax", "sigmoid"]:
+    """Returns what makes probabilities of the logits, as in training.
+
+    >>> activation("bit_r50x1.i21k")
+    'sigmoid'
+    """
+    return _entry(released).activation
 
 
 def url(released: str, base_url: str = BASE_URL) -> str:

@@ -251,6 +251,34 @@ def test_what_a_name_stands_for(name, file, num_classes):
     assert released.model_name(name) == name.split(".")[0]
 
 
+@pytest.mark.parametrize(
+    "name, resolution",
+    [
+        # arXiv 1912.11370, section 3.3.
+        ("bit_r101x3.i1k", 224),
+        ("bit_r152x4.i21k", 224),
+        ("bit_r152x4.i21k_ft_i1k", 480),
+        ("bit_r152x2.i21k_ft_i1k", 384),
+        ("bit_r50x1.i21k_ft_vtab_svhn_run1", 128),
+        ("bit_r152x4.i21k_ft_vtab_dsprites_xpos_run0", 128),
+        # 96 x 96 pixels are no fewer than 96 x 96.
+        ("bit_r50x1.i21k_ft_vtab_smallnorb_azimuth_run2", 384),
+        ("bit_r152x4.i21k_ft_vtab_dtd_run0", 480),
+        # README of google-research/big_transfer, in the files' names.
+        ("bit_r50x1.distill_i1k_160", 160),
+        ("bit_r152x2.teacher_i1k_384", 384),
+    ],
+)
+def test_the_resolution_of_training(name, resolution):
+    assert released.resolution(name) == resolution
+
+
+def test_the_loss_of_training():
+    found = {n.split(".")[1]: released.activation(n) for n in released.names()}
+    assert [tag for tag, end in found.items() if end != "softmax"] == ["i21k"]
+    assert found["i21k"] == "sigmoid"
+
+
 def test_every_name_is_of_a_known_model():
     from bit_keras import models
 

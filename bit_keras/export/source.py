@@ -156,7 +156,8 @@ def _load_released(name: str) -> Loaded:
     return Loaded(
         model=model,
         name=released.model_name(name),
-        resolution=resolution_of(model),
+        resolution=released.resolution(name),
+        activation=released.activation(name),
         weights=path.name,
         upstream=upstream_of(name),
         init=name,
@@ -175,8 +176,9 @@ def _load_named(name: str, init: str) -> Loaded:
             weights="random",
             init=init,
         )
-    path = released.resolve(init, released.default_cache())
-    loaded = load(path)
+    # An error of its own if there are no such weights.
+    released.resolve(init, released.default_cache())
+    loaded = load(init)
     if loaded.name != name:
         raise ValueError(
             f'"{init}" holds weights for {loaded.name}, but the model is '

@@ -228,6 +228,34 @@ def test_a_released_name(finished_run, tmp_path, monkeypatch):
     assert loaded.weights == "BiT-M-R50x1.npz"
     assert loaded.init == "bit_r50x1.i21k"
     same_weights(loaded.model, tmp_path / "BiT-M-R50x1.npz")
+    # Alone, or with the name of its model.
+    assert source.load("bit_tiny", init="bit_r50x1.i21k").init == loaded.init
+
+
+@pytest.mark.parametrize(
+    "tag, file, resolution, activation",
+    [
+        ("i21k", "BiT-M-R50x1.npz", 224, "sigmoid"),
+        ("i1k", "BiT-S-R50x1.npz", 224, "softmax"),
+        ("distill_i1k_160", "distill/R50x1_160.npz", 160, "softmax"),
+        ("i21k_ft_i1k", "BiT-M-R50x1-ILSVRC2012.npz", 384, "softmax"),
+    ],
+)
+def test_released_weights_are_used_as_they_were_trained(
+    tag, file, resolution, activation, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BIT_KERAS_CACHE", str(tmp_path))
+    monkeypatch.setattr(released, "num_classes", lambda name: 3)
+    monkeypatch.setattr(released, "model_name", lambda name: "bit_nano")
+    model = models.create("bit_nano", 3)
+    checkpoints.save(model, tmp_path / file)
+    name = f"bit_r50x1.{tag}"
+    for arguments in ((name,), ("bit_nano", name)):
+        loaded = source.load(*arguments)
+        assert (loaded.resolution, loaded.activation) == (
+            resolution,
+            activation,
+        )
 
 
 def test_a_released_run_knows_its_upstream(copied_run):
