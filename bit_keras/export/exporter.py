@@ -201,7 +201,7 @@ def _facts(loaded: Loaded, options: Options, name: str) -> dict[str, Any]:
             "range": [0, 1],
             **_sizes(loaded),
         },
-        "licence": options.licence or _licence(loaded),
+        "licence": options.licence or loaded.licence or _licence(loaded),
         "code_version": bit_keras.__version__,
         "versions": workdir.versions(),
     }

@@ -39,6 +39,7 @@ class Loaded:
         init: What training started from, if recorded.
         run: `recipe.json` of the training run, if it was one.
         metrics: Of these weights, as `manifest.Manifest` has them.
+        licence: Of the weights, if an export of them states it.
     """
 
     model: keras.Model
@@ -51,3 +52,4 @@ class Loaded:
     init: str | None = None
     run: dict[str, Any] | None = None
     metrics: tuple[dict[str, Any], ...] = ()
+    licence: str | None = None

@@ -103,6 +103,7 @@ def _load_export(path: Path) -> Loaded:
         init=facts.init,
         run={"recipe": facts.recipe, "data": facts.data},
         metrics=tuple(facts.metrics),
+        licence=facts.licence,
     )
 
 

@@ -158,6 +158,7 @@ def test_an_export_is_a_source(exported, loaded):
         assert (again.name, again.labels) == (loaded.name, loaded.labels)
         assert again.metrics == loaded.metrics
         assert (again.resolution, again.weights) == (32, "final")
+        assert exporter._facts(again, Options(), "again")["licence"] == "CC0"
         for mine, theirs in zip(
             loaded.model.variables, again.model.variables, strict=True
         ):
