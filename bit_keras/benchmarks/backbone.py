@@ -196,12 +196,19 @@ def _open_weights(handle: str, init: str | None) -> Backbone:
 
 
 def _display_name(handle: str, init: str | None) -> str:
-    """Returns "bit_r50x1.i21k", "bit_tiny.random" or a file's stem."""
+    """Returns "bit_r50x1.i21k", "bit_tiny.random" or the name of a file."""
     if init in released.names():
         return init
+    name = _file_name(handle)
+    return f"{name}.{_file_name(init)}" if init else name
+
+
+def _file_name(handle: str) -> str:
+    """Returns the name of a file without its ending, or of a folder."""
     path = Path(os.path.expanduser(handle))
-    stem = path.resolve().stem if path.exists() else handle
-    return f"{stem}.{Path(init).stem}" if init else stem
+    if path.is_dir():
+        return path.resolve().name
+    return path.resolve().stem if path.exists() else handle
 
 
 def _digest(model: keras.Model) -> str:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from bit_keras import checkpoints, models
 from bit_keras.benchmarks.backbone import open_backbone
 from bit_keras.export import exporter, source
+from bit_keras.recipe import Model, Preprocess, Recipe, to_dict
 
 ENDPOINTS = ("stem", "block2/unit01", "block3", "pre_logits", "logits")
 
@@ -85,6 +86,24 @@ def test_model_by_name_with_weights_of_a_file(handles, images, expected):
     assert backbone.name == "bit_tiny.some"
     found = backbone.features(("pre_logits",))(images)["pre_logits"]
     np.testing.assert_allclose(found, expected["pre_logits"], 1e-4, 1e-5)
+
+
+def test_what_follows_a_dot_in_a_folder_is_a_part_of_its_name(model, tmp_path):
+    # Else all runs of a sweep had one name in every table.
+    run = tmp_path / "rate0.03"
+    facts = {
+        "recipe": to_dict(
+            Recipe("transfer", Model("bit_tiny"), preprocess=Preprocess(crop=8))
+        ),
+        "dataset": "digits",
+    }
+    run.mkdir()
+    checkpoints.save(model, run / "final.npz")
+    (run / "recipe.json").write_text(json.dumps(facts))
+    (run / "result.json").write_text("{}")
+    (run / "labels.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
+    assert open_backbone(str(run)).name == "rate0.03"
+    assert open_backbone("bit_tiny", str(run)).name == "bit_tiny.rate0.03"
 
 
 def test_random_weights_are_always_the_same(images):
