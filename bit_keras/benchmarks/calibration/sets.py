@@ -9,9 +9,11 @@ from bit_keras.benchmarks import task_data
 from bit_keras.benchmarks.backbone import is_weights
 from bit_keras.benchmarks.calibration import temperature
 from bit_keras.benchmarks.predictions import Predictions
+from bit_keras.benchmarks.source_subset import ids_of
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.prepared import is_folder
-from bit_keras.data.sources import Source
+from bit_keras.data.sources import Source, open_source
+from bit_keras.data.subset import few_shot
 from bit_keras.export import handles, manifest
 
 
@@ -98,11 +100,21 @@ def trained_on(
     card = manifest.read(directory)
     if not card.recipe or not card.data:
         return 0
-    trained = card.recipe.get("data", {}).get("dataset", "")
+    data = card.recipe.get("data", {})
     split = card.data.get("train", {}).get("split")
-    if not split or _place(task.dataset) != _place(trained):
+    if not split or _place(task.dataset) != _place(data.get("dataset", "")):
         return 0
-    return task_data.overlap(task, split, validation.split, data_dir)
+    if data.get("examples_per_class") is None:
+        return task_data.overlap(task, split, validation.split, data_dir)
+    # A few of each class; their split says in brackets how many.
+    whole = open_source(
+        task.dataset,
+        split.partition(" (")[0],
+        data_dir=data_dir,
+        label=data["label"],
+    )
+    few = few_shot(whole, data["examples_per_class"], data["subset_seed"])
+    return len(set(ids_of(few)).intersection(ids_of(validation)))
 
 
 def _place(dataset: str) -> str:

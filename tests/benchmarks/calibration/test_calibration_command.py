@@ -246,6 +246,24 @@ def test_what_the_model_was_trained_on_may_be_unknown(export, tmp_path):
     assert trained_on(str(tmp_path), task, validation, None) == 0
 
 
+def test_a_few_images_per_class_were_trained_on(export, tmp_path):
+    card = json.loads((export / "model.json").read_text())
+    few = {"examples_per_class": 5, "subset_seed": 3, "label": "label"}
+    card["recipe"] = {"data": {"dataset": "digits", **few}}
+    card["data"] = {"train": {"split": "train[10%:] (5 per class, seed 3)"}}
+    (tmp_path / "saved_model.pb").touch()
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    task = Task(name="a", dataset="digits", train="train", test="test")
+    seen = {
+        split: trained_on(
+            str(tmp_path), task, open_source("digits", split), None
+        )
+        for split in ("train", "train[:10%]", "train[:50%]", "train[50%:]")
+    }
+    assert (seen["train"], seen["train[:10%]"]) == (50, 0)
+    assert 0 < seen["train[:50%]"] == 50 - seen["train[50%:]"]
+
+
 def test_training_images_in_a_folder_are_known_by_its_place(
     export, tmp_path, monkeypatch
 ):
