@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+from bit_keras import json_files
 from bit_keras.benchmarks import task_data
 from bit_keras.benchmarks.backbone import is_weights
 from bit_keras.benchmarks.calibration import temperature
@@ -12,9 +14,14 @@ from bit_keras.benchmarks.predictions import Predictions
 from bit_keras.benchmarks.source_subset import ids_of
 from bit_keras.benchmarks.tasks import Task
 from bit_keras.data.prepared import is_folder
-from bit_keras.data.sources import Source, open_source
+from bit_keras.data.sources import Source
 from bit_keras.data.subset import few_shot
 from bit_keras.export import handles, manifest
+
+# What `few_shot` calls its splits.
+_SUBSET = re.compile(
+    r"(?P<split>.+) \((?P<shots>\d+) per class, seed (?P<seed>\d+)\)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +85,10 @@ def open_validation(
 def trained_on(
     handle: str, task: Task, validation: Source, data_dir: str | None
 ) -> int:
-    """Counts the validation images that an export was trained on.
+    """Counts the validation images that a run or an export was trained on.
 
-    By the dataset and split in its model.json; what its backbone was
-    pre-trained on before is not known there.
+    By the dataset and split in its recipe.json or model.json; what its backbone
+    was pre-trained on before is not known there.
 
     Args:
         handle: That the model was opened from.
@@ -92,29 +99,41 @@ def trained_on(
     Returns:
         The number; 0 also if it is not known.
     """
-    if is_weights(handle):
+    dataset, split = _training(handle)
+    if not split or _place(task.dataset) != _place(dataset):
         return 0
-    directory = Path(handles.resolve(handle))
-    if not (directory / manifest.FILE).exists():
-        return 0
-    card = manifest.read(directory)
-    if not card.recipe or not card.data:
-        return 0
-    data = card.recipe.get("data", {})
-    split = card.data.get("train", {}).get("split")
-    if not split or _place(task.dataset) != _place(data.get("dataset", "")):
-        return 0
-    if data.get("examples_per_class") is None:
+    found = _SUBSET.fullmatch(split)
+    if not found:
         return task_data.overlap(task, split, validation.split, data_dir)
-    # A few of each class; their split says in brackets how many.
-    whole = open_source(
-        task.dataset,
-        split.partition(" (")[0],
-        data_dir=data_dir,
-        label=data["label"],
+    whole = dataclasses.replace(task, val200=found["split"])
+    few = few_shot(
+        task_data.open_split(whole, "val200", data_dir),
+        int(found["shots"]),
+        int(found["seed"]),
     )
-    few = few_shot(whole, data["examples_per_class"], data["subset_seed"])
     return len(set(ids_of(few)).intersection(ids_of(validation)))
+
+
+def _training(handle: str) -> tuple[str, str | None]:
+    """Returns dataset and split of the training; None: not known."""
+    run = Path(handle).expanduser() / "recipe.json"
+    if run.is_file():
+        facts = json_files.read(run)
+        recipe, data = facts.get("recipe"), facts.get("data")
+    elif is_weights(handle):
+        return "", None
+    else:
+        directory = Path(handles.resolve(handle))
+        if not (directory / manifest.FILE).exists():
+            return "", None
+        card = manifest.read(directory)
+        recipe, data = card.recipe, card.data
+    if not recipe or not data:
+        return "", None
+    train = data.get("train", {})
+    # Of a benchmark's fine-tuning it is a list, of split and fingerprint.
+    split = train[0] if isinstance(train, list) else train.get("split")
+    return recipe.get("data", {}).get("dataset", ""), split
 
 
 def _place(dataset: str) -> str:

@@ -248,8 +248,7 @@ def test_what_the_model_was_trained_on_may_be_unknown(export, tmp_path):
 
 def test_a_few_images_per_class_were_trained_on(export, tmp_path):
     card = json.loads((export / "model.json").read_text())
-    few = {"examples_per_class": 5, "subset_seed": 3, "label": "label"}
-    card["recipe"] = {"data": {"dataset": "digits", **few}}
+    card["recipe"] = {"data": {"dataset": "digits"}}
     card["data"] = {"train": {"split": "train[10%:] (5 per class, seed 3)"}}
     (tmp_path / "saved_model.pb").touch()
     (tmp_path / "model.json").write_text(json.dumps(card))
@@ -262,6 +261,21 @@ def test_a_few_images_per_class_were_trained_on(export, tmp_path):
     }
     assert (seen["train"], seen["train[:10%]"]) == (50, 0)
     assert 0 < seen["train[:50%]"] == 50 - seen["train[50%:]"]
+    # The directory of the run knows as much.
+    run = tmp_path / "run"
+    run.mkdir()
+    facts = {"recipe": card["recipe"], "data": card["data"]}
+    (run / "recipe.json").write_text(json.dumps(facts))
+    validation = open_source("digits", "train")
+    assert trained_on(str(run), task, validation, None) == 50
+    # So does that of a benchmark's fine-tuning, in its own way.
+    for split, number in (
+        ("train[:30]", 30),
+        ("train (2 per class, seed 0)", 20),
+    ):
+        facts["data"] = {"train": [split, "fingerprint"]}
+        (run / "recipe.json").write_text(json.dumps(facts))
+        assert trained_on(str(run), task, validation, None) == number
 
 
 def test_training_images_in_a_folder_are_known_by_its_place(
