@@ -8,6 +8,10 @@ BIT_HEAD = "resnet/head/conv2d/kernel"
 # Of a ViT: the one array that depends on the size of the images.
 POSITIONS = "Transformer/posembed_input/pos_embedding"
 
+# Of a ViT's head with a hidden layer, as in the first official files of
+# ImageNet-21k.  No network here has one: vit_jax drops it, too, to fine-tune.
+HIDDEN = "pre_logits/"
+
 # From our variable paths to the names in the official files, tried in order.
 # BiT: block1_unit01/a_group_norm/gamma ->
 # resnet/block1/unit01/a/group_norm/gamma.
@@ -81,4 +85,4 @@ def is_head(key: str) -> bool:
     >>> is_head("resnet/head/conv2d/bias"), is_head("head/kernel")
     (True, True)
     """
-    return key.startswith(("resnet/head/", "head/"))
+    return key.startswith(("resnet/head/", "head/", HIDDEN))

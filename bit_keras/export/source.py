@@ -10,6 +10,7 @@ import keras
 
 from bit_keras import checkpoints, models, released
 from bit_keras.checkpoint_files import open_arrays, reading
+from bit_keras.checkpoint_names import HIDDEN
 from bit_keras.checkpoint_network import check_claims, recognize
 from bit_keras.checkpoint_report import describe
 from bit_keras.export import manifest, saved_model
@@ -130,16 +131,19 @@ def _load_file(path: Path) -> Loaded:
             "model, and the file as --init."
         )
     name = network.name or network.builder.partition(":")[2].lower()
+    num_classes, head = network.num_classes, "keep"
+    if any(key.startswith(HIDDEN) for key in shapes):
+        num_classes, head = 0, "drop"
     with reading(path):
         check_claims(network, shapes)
         model = models.build(
             network.builder,
             **network.arguments,
-            num_classes=network.num_classes,
+            num_classes=num_classes,
             dtype="float32",
             name=name,
         )
-    checkpoints.load(model, path)
+    checkpoints.load(model, path, head)
     return Loaded(
         model=model,
         name=name,

@@ -258,6 +258,31 @@ def test_released_weights_are_used_as_they_were_trained(
         )
 
 
+def test_a_vit_with_a_layer_before_its_head_has_only_its_features(tmp_path):
+    """As the first official files of ImageNet-21k; vit_jax drops it, too."""
+    model = models.create("vit_nano", 7)
+    checkpoints.save(model, tmp_path / "plain.npz")
+    with np.load(tmp_path / "plain.npz") as arrays:
+        made = dict(arrays)
+    width = made["head/kernel"].shape[0]
+    made["pre_logits/kernel"] = np.eye(width, dtype="float32")
+    made["pre_logits/bias"] = np.zeros(width, "float32")
+    np.savez(tmp_path / "first.npz", **made)
+    loaded = source.load(tmp_path / "first.npz")
+    assert (loaded.name, loaded.model.num_classes) == ("vit_nano", 0)
+    images = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
+    want = models.endpoints(model, "pre_logits")(images)["pre_logits"]
+    np.testing.assert_allclose(loaded.model(images), want, rtol=1e-5)
+    # To transfer it, as --init does.
+    fresh = models.create("vit_nano", 3)
+    checkpoints.load(fresh, tmp_path / "first.npz", head="drop")
+    found = models.endpoints(fresh, "pre_logits")(images)["pre_logits"]
+    np.testing.assert_array_equal(found, want)
+    # Its logits are of a layer that is not there.
+    with pytest.raises(ValueError, match='Pass head="drop"'):
+        checkpoints.load(model, tmp_path / "first.npz")
+
+
 def test_a_released_run_knows_its_upstream(copied_run):
     path = copied_run / "recipe.json"
     run = json.loads(path.read_text())
