@@ -34,7 +34,8 @@ class Source:
         multi_label: Whether an example may have several classes, or none.
         image_size: Typical `(height, width)` in pixels; the median of a few
             images when they vary.
-        fingerprint: SHA-256 (hexadecimal); changes when the data change.
+        fingerprint: SHA-256 (hexadecimal); changes when the data change (of
+            folders: when a file's path, size or label does).
         read: Returns the examples once, always in the same order.
         fetch: Returns the example at an int64 index (works in graphs); `None`
             when the source can only be streamed.
