@@ -13,9 +13,10 @@ def resized(stored: Stored, shape: tuple[int, ...]) -> Stored:
 
     Bilinear, on the places of the patches in the image (arXiv 2010.11929,
     section 3.2); the position of a class token, which comes first, stays.  This
-    is what a network does itself with images of another size than its own.  (The
-    official code takes the corners of both grids for the same places instead:
-    2 to 5 % away from 14 to 24 patches a side, 4 to 10 from 7 to 12.)
+    is what a network does itself with images of another size than its own.
+
+    The official code takes the corners of both grids for the same places: 2 to
+    5 % away from this from 14 to 24 patches a side, 4 to 10 from 7 to 12.
 
     Args:
         stored: `(1, tokens, width)`, for a square grid.
