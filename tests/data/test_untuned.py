@@ -24,7 +24,11 @@ def test_every_core_has_a_call_however_many_there_are(monkeypatch):
         return number
 
     dataset = tf.data.Dataset.range(240).map(
-        lambda number: tf.numpy_function(slow, [number], tf.int64),
+        # Not stateful: runs with --deterministic, in the same process before,
+        # make one call at a time of what is.
+        lambda number: tf.numpy_function(
+            slow, [number], tf.int64, stateful=False
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     # As many threads as a machine of 24 cores would have.
