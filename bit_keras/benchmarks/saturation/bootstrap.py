@@ -1,4 +1,4 @@
-"""Refits of the law to resampled models, the intervals, and a test of hulls.
+"""Refits of the law to resampled models, and the intervals they give.
 
 A fit to all points is refitted to as many models drawn with replacement, or as
 many groups of models where those in a group are not independent. The 95 %
@@ -19,15 +19,13 @@ What it holds is the median fit to the hulls of as many other models. The fit to
 one such hull varies itself, and is inside less often. It knows nothing of how
 far these hulls are from the law that models scatter around: too low by the luck
 of the best, too high by what was not tried. No resampling tells the two apart.
-
-Whether a hull needs e_IR at all is asked of hulls that were drawn without it.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from bit_keras.benchmarks.saturation.hull import Part, upper_hull
+from bit_keras.benchmarks.saturation.hull import Part
 from bit_keras.benchmarks.saturation.hulls import upper_hulls
 from bit_keras.benchmarks.saturation.projection import solve
 
@@ -115,77 +113,11 @@ def refit_hulls(
     for size in _chunks(resamples, len(x)):
         chosen = _halves(rng, size, count)
         rows, indices = upper_hulls(1 - x, 1 - y, chosen[:, groups], part)
-        points, lowest = _fitted(rows, x[indices], y[indices], densify)
+        points, lowest = fitted_points(rows, x[indices], y[indices], densify)
         for fits, e_ir_max in zip(found, (lowest, 1.0), strict=True):
             fit = solve(*points, e_ir_max=e_ir_max)
             fits.append(np.stack([fit.k, fit.alpha, fit.e_ir], axis=1))
     return np.concatenate(found[0]), np.concatenate(found[1])
-
-
-def losses_by_chance(
-    x: np.ndarray,
-    y: np.ndarray,
-    groups: np.ndarray,
-    law: np.ndarray,
-    part: Part,
-    densify: int | None,
-    resamples: int,
-    seed: int,
-    *,
-    bounded: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fits hulls of models as they would scatter around a law without e_IR.
-
-    Each model is put as far behind that law as another, drawn anew, is behind
-    the hull that was found; vertices, which are on it by being chosen, are not
-    drawn. Models of one group get the distances of another group, in order
-    from a random place on, so that what changes slowly along one training does
-    so again, elsewhere.
-
-    Args:
-        x: Upstream errors, `(models,)`.
-        y: Downstream errors, `(models,)`; one at least is behind the hull.
-        groups: Group of each model, from 0 on, `(models,)`.
-        law: Downstream errors without e_IR, `(models,)`.
-        part: Of the hull.
-        densify: Points along each hull; None: vertices.
-        resamples: Number of hulls.
-        seed: Of the draw.
-        bounded: Whether e_IR is at most the lowest error fitted of each hull.
-
-    Returns:
-        The losses without e_IR and with it, and the number of vertices,
-        `(resamples,)` each.
-
-    Example:
-
-    >>> rng = np.random.default_rng(0)
-    >>> x = rng.uniform(0.4, 1, 200)
-    >>> without, best, vertices = losses_by_chance(
-    ...     x, 0.8 * x + rng.exponential(0.03, 200), np.arange(200), 0.8 * x,
-    ...     "full", None, 20, seed=0, bounded=True)
-    >>> bool((without >= best).all()), vertices.shape
-    (True, (20,))
-    """
-    rng = np.random.default_rng(seed)
-    hull = upper_hull(1 - x, 1 - y)
-    behind = np.maximum(y - 1 + np.interp(1 - x, hull.x, hull.y), 0)
-    drawn = np.ones(len(x), bool)
-    drawn[hull.indices] = False
-    redrawn = _redrawn(rng, resamples, behind, drawn, x, groups)
-    hulls = [
-        upper_hull(1 - x, 1 - np.minimum(law + distances, 1), part)
-        for distances in redrawn
-    ]
-    vertices = np.array([len(hull.x) for hull in hulls])
-    points, lowest = _fitted(
-        np.repeat(np.arange(resamples), vertices),
-        1 - np.concatenate([hull.x for hull in hulls]),
-        1 - np.concatenate([hull.y for hull in hulls]),
-        densify,
-    )
-    best = solve(*points, e_ir_max=lowest if bounded else 1.0)
-    return solve(*points, e_ir_max=0.0).loss, best.loss, vertices
 
 
 def percentiles(
@@ -253,29 +185,27 @@ def _halves(rng, size, count):
     return chosen
 
 
-def _redrawn(rng, times, behind, drawn, x, groups):
-    """Gives the models of each group what those drawn of another have."""
-    order = np.lexsort((x, groups))
-    # Of each model, its place in its group, from 0 up to 1.
-    own = groups[order]
-    sizes = np.bincount(groups)
-    place = (np.arange(len(x)) - (np.cumsum(sizes) - sizes)[own]) / sizes[own]
-    given = order[drawn[order]]
-    donors, sizes = np.unique(groups[given], return_counts=True)
-    starts = np.cumsum(sizes) - sizes
-    made = np.empty(len(x))
-    for _ in range(times):
-        donor = rng.integers(0, len(donors), own[-1] + 1)[own]
-        turned = (place + rng.random(own[-1] + 1)[own]) % 1
-        taken = starts[donor] + (turned * sizes[donor]).astype(int)
-        made[order] = behind[given[taken]]
-        yield made
-
-
-def _fitted(rows, x, y, densify):
+def fitted_points(
+    rows: np.ndarray, x: np.ndarray, y: np.ndarray, densify: int | None
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     """Returns what is fitted of hulls of these vertices, and its lowest errors.
 
-    It is upstream errors, downstream errors and weights, as of `solve`.
+    Args:
+        rows: Hull of each vertex, from 0 on and sorted, `(vertices,)`.
+        x: Upstream errors, falling along a hull, `(vertices,)`.
+        y: Downstream errors, `(vertices,)`.
+        densify: Points along the hulls; None: their vertices.
+
+    Returns:
+        Upstream errors, downstream errors and weights as `solve` takes them,
+        and `(hulls,)`.
+
+    Example:
+
+    >>> rows, x, y = [0, 0, 1], np.array([0.9, 0.5, 0.5]), np.ones(3) / 2
+    >>> points, lowest = fitted_points(np.array(rows), x, y, None)
+    >>> points[2].tolist(), lowest.tolist()
+    ([[1.0, 1.0], [1.0, 0.0]], [0.5, 0.5])
     """
     if densify is None:
         points = _side_by_side(rows, x, y)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from bit_keras.benchmarks.saturation import bootstrap
+from bit_keras.benchmarks.saturation import chance
 from bit_keras.benchmarks.saturation.hull import upper_hull
 from bit_keras.benchmarks.saturation.projection import ALPHA_BOUNDS, solve
 
@@ -167,7 +167,7 @@ def _share(fit, ratios):
 def _ratios_by_chance(fit, hulls, seed):
     """Returns F of hulls of models of the law without e_IR."""
     without = _without(fit)
-    losses, best, vertices = bootstrap.losses_by_chance(
+    losses, best, vertices = chance.losses_by_chance(
         fit.upstream_error,
         fit.downstream_error,
         fit.groups,
